@@ -1,0 +1,128 @@
+"""What an event is, and the names of every kind. Imports no Django: the sandbox host uses it too."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+ActorType = Literal["token", "person", "system", "policy"]
+
+
+class Kind(StrEnum):
+    """Every kind of event. The part before the dot is its family, by which the timeline filters."""
+
+    SANDBOX_CREATED = "sandbox.created"
+    SANDBOX_RUNNING = "sandbox.running"
+    SANDBOX_PAUSED = "sandbox.paused"
+    SANDBOX_RESUMED = "sandbox.resumed"
+    SANDBOX_TIMEOUT_CHANGED = "sandbox.timeout_changed"
+    SANDBOX_EXPIRING = "sandbox.expiring"
+    SANDBOX_TERMINATED = "sandbox.terminated"
+    SANDBOX_FAILED = "sandbox.failed"
+    COMMAND_STARTED = "command.started"
+    COMMAND_OUTPUT = "command.output"
+    COMMAND_EXITED = "command.exited"
+    FILE_WRITTEN = "file.written"
+    FILE_READ = "file.read"
+    FILE_DELETED = "file.deleted"
+    FILE_MOVED = "file.moved"
+    FILE_MADE = "file.made"
+    LIMIT_HIT = "limit.hit"
+    NOTE_ADDED = "note.added"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who did it: a token (its name and public prefix), a person, ``system``, or ``policy``."""
+
+    type: ActorType
+    id: str = ""
+    name: str = ""
+    prefix: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        """Only the parts that are set; ``type`` always is."""
+        parts = {"type": self.type, "id": self.id, "name": self.name, "prefix": self.prefix}
+        return {key: value for key, value in parts.items() if value}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Actor:
+        """The reverse of ``to_json``. Raises ``KeyError`` without a ``type``."""
+        return cls(
+            type=data["type"],
+            id=str(data.get("id", "")),
+            name=str(data.get("name", "")),
+            prefix=str(data.get("prefix", "")),
+        )
+
+
+SYSTEM = Actor("system")
+
+
+def now_us() -> int:
+    """Microseconds since the epoch, UTC: the unit of every event's ``at``."""
+    return time.time_ns() // 1000
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event before the log gives it a ``seq``. ``at`` is in microseconds since the epoch, UTC.
+
+    ``span`` groups what belongs together: a command's id for everything that command did.
+    ``data`` is JSON without NUL characters (PostgreSQL's jsonb refuses them).
+    """
+
+    kind: str
+    data: dict[str, Any] = field(default_factory=dict)
+    actor: Actor = SYSTEM
+    span: str | None = None
+    at: int = field(default_factory=now_us)
+
+    def to_json(self) -> dict[str, Any]:
+        """The shape on the wire and on disk; ``sandbox_id`` and ``seq`` travel beside it."""
+        return {
+            "at": self.at,
+            "kind": self.kind,
+            "actor": self.actor.to_json(),
+            "span": self.span,
+            "data": self.data,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> NewEvent:
+        """The reverse of ``to_json``."""
+        return cls(
+            kind=data["kind"],
+            data=data["data"],
+            actor=Actor.from_json(data["actor"]),
+            span=data["span"],
+            at=data["at"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event as the log keeps it: ``seq`` runs 1, 2, 3… per sandbox without a gap."""
+
+    sandbox_id: str
+    seq: int
+    at: int
+    kind: str
+    actor: Actor
+    span: str | None
+    data: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """The shape that scripts, exports and the API see."""
+        return {
+            "sandbox_id": self.sandbox_id,
+            "seq": self.seq,
+            "at": self.at,
+            "kind": self.kind,
+            "actor": self.actor.to_json(),
+            "span": self.span,
+            "data": self.data,
+        }

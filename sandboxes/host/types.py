@@ -1,0 +1,172 @@
+"""What the host and its callers hand each other. Imports neither Django nor the rest of the host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from timeline.events import NewEvent
+
+Stream = Literal["stdout", "stderr"]
+
+#: Most bytes of one stream that a buffered command keeps for its caller.
+BUFFERED_LIMIT = 16 * 1024 * 1024
+#: Most bytes of a file that travels through JSON; larger ones go through a presigned URL.
+FILE_LIMIT = 16 * 1024 * 1024
+#: Bytes of the longest path that is passed on (Linux's PATH_MAX holds the closing NUL too).
+PATH_LIMIT = 4095
+#: Where a caller may write. Everything else in a sandbox belongs to its template.
+WRITABLE = ("/workspace", "/tmp", "/persist")  # noqa: S108 - paths inside the sandbox
+
+
+class HostError(Exception):
+    """Why the host did not do it.
+
+    ``code`` is one of not_found, not_running, template_unavailable, host_full, host_unreachable,
+    not_permitted, no_such_file, is_directory, not_a_directory, not_a_file, file_exists, too_large,
+    no_space, name_too_long, pids_exhausted, agent_lost, invalid, internal. ``message`` is one
+    sentence that says what to do; ``extra`` is JSON.
+    """
+
+    def __init__(
+        self, code: str, message: str, *, extra: Mapping[str, object] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.extra: dict[str, object] = dict(extra or {})
+
+
+@dataclass(frozen=True, slots=True)
+class ExecRequest:
+    """A command for the sandbox's shell.
+
+    ``env`` goes over the sandbox's own. ``timeout_seconds`` 0 means none, which only a background
+    command has. ``command_id`` (``cmd_<ULID>``) is the span of all its events.
+    """
+
+    command_id: str
+    command: str
+    cwd: str = "/workspace"
+    env: Mapping[str, str] = field(default_factory=dict)
+    timeout_seconds: float = 60
+    background: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExecOutcome:
+    """A buffered command that is over. Exactly one of ``exit_code`` and ``signal`` is set.
+
+    ``stdout_dropped`` and ``stderr_dropped`` count the bytes beyond ``BUFFERED_LIMIT``.
+    """
+
+    stdout: bytes
+    stderr: bytes
+    stdout_dropped: int
+    stderr_dropped: int
+    exit_code: int | None
+    signal: int | None
+    duration_ms: int
+    timed_out: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """First of a streamed command; ``pid`` as the sandbox counts."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Bytes as the command wrote them; a UTF-8 character may be split between two chunks."""
+
+    stream: Stream
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """Last of a streamed command. Exactly one of ``exit_code`` and ``signal`` is set."""
+
+    exit_code: int | None
+    signal: int | None
+    duration_ms: int
+    timed_out: bool
+
+
+ExecEvent = Started | Chunk | Exited
+
+
+@dataclass(frozen=True, slots=True)
+class FileContent:
+    """A whole regular file. ``mode`` holds the permission bits, ``modified_at`` Unix seconds."""
+
+    content: bytes
+    size: int
+    mode: int
+    modified_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One name in a directory; a link is described by what it points at, if that exists."""
+
+    name: str
+    is_dir: bool
+    size: int
+    mode: int
+    modified_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """Names sorted by code point. ``truncated`` when there were more than the ceiling allows."""
+
+    entries: Sequence[Entry]
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """What a path is. When ``exists`` is false the rest is zero."""
+
+    path: str
+    exists: bool
+    is_dir: bool
+    size: int
+    mode: int
+    modified_at: float
+
+
+class JournalWriter(Protocol):
+    """The part of ``timeline.journal.Journal`` that records what happens in a sandbox."""
+
+    def append(self, event: NewEvent) -> None: ...
+
+    def append_many(self, events: Sequence[NewEvent]) -> None: ...
+
+
+class Box(Protocol):
+    """One running sandbox, as its commands and files see it.
+
+    ``directory`` is the host's state of this sandbox (never visible inside), ``agent_socket`` the
+    path where its agent listens, ``env`` the sandbox's own environment with PATH and HOME.
+    """
+
+    @property
+    def sandbox_id(self) -> str: ...
+    @property
+    def directory(self) -> Path: ...
+    @property
+    def agent_socket(self) -> Path: ...
+    @property
+    def env(self) -> Mapping[str, str]: ...
+    @property
+    def journal(self) -> JournalWriter: ...
+    @property
+    def pids(self) -> int: ...
+    @property
+    def memory_mb(self) -> int: ...

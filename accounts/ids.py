@@ -1,0 +1,20 @@
+"""Ids that people and machines see: a prefix that names the kind, and a ULID that sorts by time."""
+
+from __future__ import annotations
+
+from ulid import ULID
+
+
+def new_id(prefix: str) -> str:
+    """For example ``new_id("sbx")`` → ``sbx_01J…`` (30 characters with a three letter prefix)."""
+    return f"{prefix}_{ULID()}"
+
+
+def new_account_id() -> str:
+    """A function of its own because a model's default must be importable by migrations."""
+    return new_id("acc")
+
+
+def new_token_id() -> str:
+    """See ``new_account_id``."""
+    return new_id("tok")

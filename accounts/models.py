@@ -1,0 +1,187 @@
+"""Who may do what: people, accounts, plans, sizes, tokens, and the record of who did it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.utils import timezone
+
+from accounts.ids import new_account_id, new_token_id
+
+
+class UserManager(BaseUserManager["User"]):
+    """Looks people up by e-mail address, whatever its case."""
+
+    def get_by_natural_key(self, username: str | None) -> User:
+        """Sign-in calls this; addresses are stored in lower case."""
+        return self.get(email=(username or "").strip().lower())
+
+    def create_superuser(self, *, email: str, password: str, name: str = "") -> User:
+        """What ``manage.py createsuperuser`` calls: a member of staff, who may edit plan rows."""
+        user = User(email=email.strip().lower(), name=name, is_staff=True)
+        user.set_password(password)
+        user.save()
+        return user
+
+
+class User(AbstractBaseUser):
+    """A person who signs in with an e-mail address."""
+
+    email = models.EmailField(unique=True, max_length=254)
+    name = models.CharField(max_length=150, blank=True)
+    is_active = models.BooleanField(default=True)
+    is_staff = models.BooleanField(default=False)
+    date_joined = models.DateTimeField(default=timezone.now)
+
+    objects: ClassVar[UserManager] = UserManager()
+
+    EMAIL_FIELD = "email"
+    USERNAME_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
+
+    def __str__(self) -> str:
+        return self.name or self.email
+
+
+class Size(models.Model):
+    """One entry of the size menu. Rates are EUR for an hour of one CPU, and of one GB of memory."""
+
+    name = models.CharField(primary_key=True, max_length=32)
+    cpu = models.DecimalField(max_digits=6, decimal_places=2)
+    memory_mb = models.PositiveIntegerField()
+    disk_mb = models.PositiveIntegerField()
+    pids = models.PositiveIntegerField()
+    eur_per_cpu_hour = models.DecimalField(max_digits=10, decimal_places=6)
+    eur_per_gb_hour = models.DecimalField(max_digits=10, decimal_places=6)
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["memory_mb", "cpu", "name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Plan(models.Model):
+    """What an account may use. Rows, so that an operator can edit caps without a release."""
+
+    name = models.CharField(primary_key=True, max_length=32)
+    sizes = models.ManyToManyField(Size, related_name="plans")
+    networks = ArrayField(models.CharField(max_length=16))
+    max_concurrent = models.PositiveIntegerField()
+    max_snapshots = models.PositiveIntegerField()
+    max_named_snapshots = models.PositiveIntegerField()
+    max_timeout_seconds = models.PositiveIntegerField()
+    max_running_lifetime_seconds = models.PositiveIntegerField(null=True, blank=True)
+    custom_egress_allowlist = models.BooleanField(default=False)
+    trial_credit_eur = models.DecimalField(max_digits=10, decimal_places=2, default=0)
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["max_concurrent", "name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Account(models.Model):
+    """What owns sandboxes and tokens, and is billed. People reach it through a membership."""
+
+    id = models.CharField(primary_key=True, max_length=40, default=new_account_id, editable=False)
+    name = models.CharField(max_length=100)
+    plan = models.ForeignKey(Plan, on_delete=models.PROTECT, related_name="accounts")
+    members = models.ManyToManyField(User, through="Membership", related_name="accounts")
+    created_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Role(models.TextChoices):
+    """A viewer reads; an operator acts; an owner also manages members, others' tokens, the plan."""
+
+    OWNER = "owner", "Owner"
+    OPERATOR = "operator", "Operator"
+    VIEWER = "viewer", "Viewer"
+
+
+class Membership(models.Model):
+    """A person's role in an account."""
+
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=16, choices=Role.choices)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["account", "user"], name="membership_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} is {self.role} of {self.account_id}"
+
+
+class Token(models.Model):
+    """A bearer token. Only its lookup key and a keyed digest of its secret are kept.
+
+    ``last_used_*`` may lag behind by a minute: a busy token must not write on every request.
+    """
+
+    id = models.CharField(primary_key=True, max_length=40, default=new_token_id, editable=False)
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="tokens")
+    created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
+    name = models.CharField(max_length=100)
+    lookup = models.CharField(max_length=8, unique=True)
+    digest = models.CharField(max_length=64)
+    scopes = ArrayField(models.CharField(max_length=64))
+    allowed_networks = ArrayField(models.CharField(max_length=43), default=list, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+    last_used_address = models.GenericIPAddressField(null=True, blank=True)
+    last_used_agent = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["account", "-created_at"], name="token_by_account"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"
+
+    @property
+    def prefix(self) -> str:
+        """The public part, by which a person recognises the token."""
+        return f"ork_{self.lookup}"
+
+
+class AuditEntry(models.Model):
+    """Who did what, when and from where. Only ever added to.
+
+    ``account`` is null for what belongs to none, such as a failed sign-in.
+    ``actor`` is ``timeline.events.Actor.to_json()``; ``before`` and ``after`` hold what changed.
+    """
+
+    account = models.ForeignKey(
+        Account, on_delete=models.CASCADE, null=True, related_name="audit_entries"
+    )
+    at = models.DateTimeField(default=timezone.now)
+    actor = models.JSONField()
+    action = models.CharField(max_length=64)
+    target = models.CharField(max_length=254, blank=True)
+    before = models.JSONField(default=dict)
+    after = models.JSONField(default=dict)
+    address = models.GenericIPAddressField(null=True, blank=True)
+    user_agent = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["account", "-at", "-id"], name="audit_by_account"),
+        ]
+        verbose_name_plural = "audit entries"
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.target}"

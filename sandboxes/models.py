@@ -1,0 +1,94 @@
+"""What the platform knows of a sandbox. What happened inside it is the timeline's."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
+from django.db import models
+from django.utils import timezone
+
+from accounts.ids import new_id
+from accounts.models import Account, Token
+
+
+def new_sandbox_id() -> str:
+    """``sbx_`` and a ULID: later ids sort after earlier ones, so a list pages by id alone."""
+    return new_id("sbx")
+
+
+class Status(models.TextChoices):
+    """The states of the wire."""
+
+    STARTING = "starting", "Starting"
+    RUNNING = "running", "Running"
+    PAUSING = "pausing", "Pausing"
+    PAUSED = "paused", "Paused"
+    RESUMING = "resuming", "Resuming"
+    TERMINATED = "terminated", "Terminated"
+    FAILED = "failed", "Failed"
+
+
+LIVE = (Status.STARTING, Status.RUNNING, Status.PAUSING, Status.RESUMING)
+"""The states that use the machine, and so count against a plan's concurrency."""
+
+ENDED = (Status.TERMINATED, Status.FAILED)
+"""The states that a sandbox never leaves."""
+
+
+class Sandbox(models.Model):
+    """One sandbox. Values of ``env`` never reach the database, only their names.
+
+    ``actor`` is ``timeline.events.Actor.to_json()`` of who made it; ``reason`` is one machine word
+    (``requested``, ``expired``, ``host_restarted``…) and ``detail`` the sentence that people read.
+    """
+
+    id = models.CharField(primary_key=True, max_length=40, default=new_sandbox_id, editable=False)
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="sandboxes")
+    token = models.ForeignKey(
+        Token, on_delete=models.SET_NULL, null=True, related_name="sandboxes", db_index=False
+    )
+    actor = models.JSONField()
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.STARTING)
+    template = models.CharField(max_length=64)
+    size = models.CharField(max_length=32)
+    cpu = models.DecimalField(max_digits=6, decimal_places=2)
+    memory_mb = models.PositiveIntegerField()
+    disk_mb = models.PositiveIntegerField()
+    network = models.CharField(max_length=16)
+    region = models.CharField(max_length=32)
+    node_id = models.CharField(max_length=64)
+    timeout_seconds = models.PositiveIntegerField()
+    on_timeout = models.CharField(max_length=8)
+    auto_resume = models.BooleanField(default=False)
+    env_names = ArrayField(models.CharField(max_length=256), default=list)
+    metadata = models.JSONField(default=dict)
+    created_at = models.DateTimeField(default=timezone.now)
+    started_at = models.DateTimeField(null=True)
+    expires_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+    reason = models.CharField(max_length=64, blank=True)
+    detail = models.TextField(blank=True)
+
+    class Meta:
+        verbose_name_plural = "sandboxes"
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["account", "-id"], name="sandbox_newest"),
+            models.Index(fields=["account", "status", "-id"], name="sandbox_by_status"),
+            models.Index(fields=["token", "-id"], name="sandbox_by_token"),
+            models.Index(
+                fields=["expires_at"],
+                name="sandbox_live",
+                condition=models.Q(status__in=LIVE),
+            ),
+            GinIndex(fields=["metadata"], name="sandbox_metadata", opclasses=["jsonb_path_ops"]),
+        ]
+
+    def __str__(self) -> str:
+        return self.id
+
+    @property
+    def live(self) -> bool:
+        """Whether it still uses the machine."""
+        return self.status in LIVE

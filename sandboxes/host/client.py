@@ -1,0 +1,256 @@
+"""The host's client: what the API calls. Plain asyncio, no Django, one connection per call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sandboxes.host import wire
+from sandboxes.host.types import (
+    Chunk,
+    Directory,
+    Entry,
+    ExecEvent,
+    ExecOutcome,
+    ExecRequest,
+    Exited,
+    FileContent,
+    HostError,
+    Started,
+    Stat,
+)
+from timeline.events import Actor
+
+__all__ = [
+    "Chunk",
+    "CreateSpec",
+    "Created",
+    "Directory",
+    "Entry",
+    "ExecEvent",
+    "ExecOutcome",
+    "ExecRequest",
+    "Exited",
+    "FileContent",
+    "HostClient",
+    "HostError",
+    "Started",
+    "Stat",
+    "TemplateInfo",
+]
+
+CONNECT_SECONDS = 5.0
+CALL_SECONDS = 60.0
+#: A command's answer may take its own timeout, two seconds of grace before KILL, and then some.
+EXEC_SLACK_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class CreateSpec:
+    """What a sandbox is to be. ``expires_at`` is ISO-8601; ``cpu`` counts whole processors."""
+
+    sandbox_id: str
+    template: str
+    size: str
+    cpu: float
+    memory_mb: int
+    disk_mb: int
+    pids: int
+    network: str
+    timeout_seconds: int
+    expires_at: str
+    on_timeout: str = "kill"
+    env: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A sandbox that runs, and how long the host took from the request to its agent's answer."""
+
+    boot_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateInfo:
+    """A template this host knows. ``reason`` says why it cannot be had when not ``ready``."""
+
+    name: str
+    ready: bool
+    reason: str
+
+
+class HostClient:
+    """Talks to one host over its unix socket. Every method raises ``HostError``."""
+
+    def __init__(self, socket_path: str) -> None:
+        self.socket_path = socket_path
+
+    async def ping(self) -> dict[str, Any]:
+        """``{"version", "sandboxes": running, "templates": [names that are ready]}``."""
+        header = (await self._call("ping")).header
+        return {key: header[key] for key in ("version", "sandboxes", "templates")}
+
+    async def templates(self) -> list[TemplateInfo]:
+        header = (await self._call("templates")).header
+        return [TemplateInfo(**row) for row in header["templates"]]
+
+    async def create(self, spec: CreateSpec, *, actor: Actor) -> Created:
+        """Start a sandbox; it runs when this returns. Codes: template_unavailable, host_full."""
+        fields = asdict(spec)
+        frame = await self._call("create", {"spec": fields}, actor=actor)
+        return Created(boot_ms=frame.header["boot_ms"])
+
+    async def terminate(self, sandbox_id: str, *, actor: Actor, reason: str) -> None:
+        """End a sandbox for good. Idempotent; an id the host does not know is fine."""
+        await self._call("terminate", {"sandbox_id": sandbox_id, "reason": reason}, actor=actor)
+
+    async def shutdown(self, *, actor: Actor) -> None:
+        """End every sandbox of the host, then the host itself."""
+        await self._call("shutdown", actor=actor)
+
+    async def sandboxes(self) -> list[str]:
+        """Ids of the sandboxes that run."""
+        ids: list[str] = (await self._call("sandboxes")).header["sandboxes"]
+        return ids
+
+    async def exec(self, sandbox_id: str, request: ExecRequest, *, actor: Actor) -> ExecOutcome:
+        """Run a command and wait for its end. A timeout is an outcome, not an error."""
+        seconds = request.timeout_seconds + EXEC_SLACK_SECONDS
+        header, payload = _exec_header("exec", sandbox_id, request)
+        async with self._connection() as (reader, writer), _limit(seconds):
+            writer.write(wire.pack(_with_actor(header, actor), payload))
+            await writer.drain()
+            first, second = await _answer(reader), await _answer(reader)
+        outcome = first.header["outcome"]
+        return ExecOutcome(stdout=first.payload, stderr=second.payload, **outcome)
+
+    async def exec_stream(
+        self, sandbox_id: str, request: ExecRequest, *, actor: Actor
+    ) -> AsyncIterator[ExecEvent]:
+        """Run a command and yield ``Started``, chunks as they are written, ``Exited``.
+
+        Closing the iterator early leaves the command running to its own timeout.
+        """
+        header, payload = _exec_header("exec_stream", sandbox_id, request)
+        async with self._connection() as (reader, writer):
+            writer.write(wire.pack(_with_actor(header, actor), payload))
+            await writer.drain()
+            while True:
+                event = wire.exec_event(await _answer(reader))
+                yield event
+                if isinstance(event, Exited):
+                    return
+
+    async def write_file(
+        self, sandbox_id: str, path: str, content: bytes, *, mode: int = 0o644, actor: Actor
+    ) -> int:
+        """Write a whole file, its parents too; the number of bytes written."""
+        fields = {"sandbox_id": sandbox_id, "path": path, "mode": mode}
+        frame = await self._call("write_file", fields, payload=content, actor=actor)
+        size: int = frame.header["size"]
+        return size
+
+    async def read_path(
+        self, sandbox_id: str, path: str, *, actor: Actor
+    ) -> FileContent | Directory:
+        """A file's content or a directory's entries."""
+        fields = {"sandbox_id": sandbox_id, "path": path}
+        frame = await self._call("read_path", fields, actor=actor)
+        header = frame.header
+        if "entries" in header:
+            entries = [Entry(*row) for row in header["entries"]]
+            return Directory(entries, truncated=header["truncated"])
+        return FileContent(frame.payload, header["size"], header["mode"], header["modified_at"])
+
+    async def delete_file(self, sandbox_id: str, path: str, *, actor: Actor) -> None:
+        await self._call("delete_file", {"sandbox_id": sandbox_id, "path": path}, actor=actor)
+
+    async def make_dir(
+        self, sandbox_id: str, path: str, *, parents: bool = True, actor: Actor
+    ) -> None:
+        fields = {"sandbox_id": sandbox_id, "path": path, "parents": parents}
+        await self._call("make_dir", fields, actor=actor)
+
+    async def move(self, sandbox_id: str, source: str, destination: str, *, actor: Actor) -> None:
+        fields = {"sandbox_id": sandbox_id, "source": source, "destination": destination}
+        await self._call("move", fields, actor=actor)
+
+    async def stat(self, sandbox_id: str, path: str, *, actor: Actor) -> Stat:
+        """What a path is; an absent one is an answer, not an error."""
+        frame = await self._call("stat", {"sandbox_id": sandbox_id, "path": path}, actor=actor)
+        fields = {key: value for key, value in frame.header.items() if key != "ok"}
+        return Stat(**fields)
+
+    async def _call(
+        self,
+        op: str,
+        fields: Mapping[str, Any] | None = None,
+        *,
+        payload: bytes = b"",
+        actor: Actor | None = None,
+    ) -> wire.Frame:
+        header = _with_actor({"op": op, **(fields or {})}, actor)
+        async with self._connection() as (reader, writer), _limit(CALL_SECONDS):
+            writer.write(wire.pack(header, payload))
+            await writer.drain()
+            return await _answer(reader)
+
+    @asynccontextmanager
+    async def _connection(
+        self,
+    ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                reader, writer = await asyncio.open_unix_connection(self.socket_path)
+        except (OSError, TimeoutError) as error:
+            raise _unreachable() from error
+        try:
+            yield reader, writer
+        except (ConnectionError, wire.GarbageError) as error:
+            raise _unreachable() from error
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+
+def _unreachable() -> HostError:
+    return HostError(
+        "host_unreachable", "The sandbox host does not answer; try again in a few seconds."
+    )
+
+
+@asynccontextmanager
+async def _limit(seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise _unreachable() from error
+
+
+async def _answer(reader: asyncio.StreamReader) -> wire.Frame:
+    frame = await wire.read_frame(reader)
+    if frame is None:
+        raise _unreachable()
+    wire.raise_error(frame.header)
+    return frame
+
+
+def _exec_header(op: str, sandbox_id: str, request: ExecRequest) -> tuple[dict[str, Any], bytes]:
+    """The command travels as payload: a megabyte of it needs no escaping there."""
+    fields = asdict(request)
+    command = fields.pop("command")
+    try:
+        payload = command.encode()
+    except UnicodeEncodeError as error:
+        raise HostError("invalid", "The command holds characters that are not Unicode.") from error
+    return {"op": op, "sandbox_id": sandbox_id, "request": fields}, payload
+
+
+def _with_actor(header: dict[str, Any], actor: Actor | None) -> dict[str, Any]:
+    return header if actor is None else {**header, "actor": actor.to_json()}

@@ -1,0 +1,51 @@
+"""The Celery application: `celery -A console worker` and `celery -A console beat`."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from celery import Celery
+from celery.signals import setup_logging
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
+
+
+def broker_url(redis_url: str) -> str:
+    """Kombu's spelling of a redis-py URL: a unix socket is ``redis+socket://path``."""
+    prefix = "unix://"
+    if not redis_url.startswith(prefix):
+        return redis_url
+    path, _, query = redis_url.removeprefix(prefix).partition("?")
+    return f"redis+socket://{path}" + (f"?{query.replace('db=', 'virtual_host=')}" if query else "")
+
+
+app = Celery("console")
+app.config_from_object(
+    {
+        "broker_url": broker_url(os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")),
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "task_ignore_result": True,
+        # A worker that dies gives its task back at once instead of after the visibility timeout.
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "task_time_limit": 300,
+        "task_soft_time_limit": 240,
+        "worker_prefetch_multiplier": 1,
+        "worker_max_tasks_per_child": 10_000,
+        "worker_cancel_long_running_tasks_on_connection_loss": True,
+        "timezone": "UTC",
+        "beat_schedule": {},
+    }
+)
+app.autodiscover_tasks(["accounts", "sandboxes", "timeline"])
+# The tail of the event streams lives as long as the worker, not as long as a broker connection.
+app.steps["worker"].add("timeline.bootstep.TailStep")
+
+
+def keep_django_logging(**_: Any) -> None:
+    """Celery would replace the handlers of ``console.logs``; being connected stops it."""
+
+
+setup_logging.connect(keep_django_logging, weak=False)

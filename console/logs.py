@@ -1,0 +1,57 @@
+"""How everything logs: one line each, with the ids of the request and the sandbox it is about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+
+_SHARED: list[structlog.types.Processor] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.StackInfoRenderer(),
+]
+
+
+def logging_config(*, as_json: bool) -> dict[str, Any]:
+    """A ``dictConfig`` that sends structlog's and the standard library's records the same way.
+
+    ``as_json`` gives one JSON object a line for machines, otherwise text for a terminal. Whatever
+    is bound with ``structlog.contextvars`` (``request_id``, ``sandbox_id``) is in every record.
+    """
+    structlog.configure(
+        processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "line": {
+                "()": structlog.stdlib.ProcessorFormatter,
+                "foreign_pre_chain": _SHARED,
+                "processors": _rendering(as_json=as_json),
+            },
+        },
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "root": {"handlers": ["stderr"], "level": "INFO"},
+        "loggers": {
+            # Daphne's own line per request says less than ours and costs more.
+            "daphne": {"level": "WARNING"},
+            "django.server": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
+            # Every 404 and 403 as a warning would bury what matters; 5xx stays.
+            "django.request": {"level": "ERROR"},
+            "django.channels.server": {"level": "WARNING"},
+        },
+    }
+
+
+def _rendering(*, as_json: bool) -> list[structlog.types.Processor]:
+    drop = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    if as_json:
+        return [drop, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    return [drop, structlog.dev.ConsoleRenderer(colors=False)]

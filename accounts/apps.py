@@ -10,3 +10,9 @@ class AccountsConfig(AppConfig):
 
     name = "accounts"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Models can be imported from here on."""
+        from accounts import receivers
+
+        receivers.connect()

@@ -1,0 +1,25 @@
+"""Where a request came from, as the audit record and the tokens page show it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.http import HttpRequest
+
+AGENT_LENGTH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A network address (empty when there is none, as on a unix socket) and a user agent."""
+
+    address: str = ""
+    user_agent: str = ""
+
+
+def origin_of(request: HttpRequest | None) -> Origin:
+    """The peer of the connection. ``X-Forwarded-For`` is not believed: anyone can send it."""
+    if request is None:
+        return Origin()
+    agent = request.META.get("HTTP_USER_AGENT", "").replace("\x00", "")
+    return Origin(request.META.get("REMOTE_ADDR") or "", agent[:AGENT_LENGTH])

@@ -1,0 +1,67 @@
+"""Everything that reads people, accounts, tokens and the audit record."""
+
+from __future__ import annotations
+
+from django.db.models import Count, QuerySet
+
+from accounts.models import Account, AuditEntry, Membership, Plan, Size, Token, User
+from accounts.policy import ROLE_SCOPES, TOKEN_ROLE, Principal
+from timeline.events import Actor
+
+
+def principal_of_user(*, user: User, account_id: str | None = None) -> Principal | None:
+    """``user`` in that account, or else in their oldest; None when not a member."""
+    memberships = Membership.objects.filter(user=user).order_by("created_at", "id")
+    if account_id is not None:
+        memberships = memberships.filter(account_id=account_id)
+    membership = memberships.first()
+    if membership is None or not user.is_active:
+        return None
+    return Principal(
+        account_id=membership.account_id,
+        actor=Actor("person", id=str(user.pk), name=user.name or user.email),
+        scopes=frozenset(ROLE_SCOPES.get(membership.role, frozenset())),
+        role=membership.role,
+        user_id=user.pk,
+    )
+
+
+def principal_of_token(token: Token) -> Principal:
+    """A token that has been verified, as who it acts for."""
+    return Principal(
+        account_id=token.account_id,
+        actor=Actor("token", id=token.id, name=token.name, prefix=token.prefix),
+        scopes=frozenset(token.scopes),
+        role=TOKEN_ROLE,
+        token_id=token.id,
+    )
+
+
+def accounts_of(user: User) -> QuerySet[Account]:
+    """The accounts that ``user`` is a member of, oldest first."""
+    return Account.objects.filter(memberships__user=user).order_by("created_at")
+
+
+def tokens_of(account_id: str) -> QuerySet[Token]:
+    """An account's tokens, newest first, each with ``sandboxes_made`` and who made it."""
+    return (
+        Token.objects.filter(account_id=account_id)
+        .select_related("created_by")
+        .annotate(sandboxes_made=Count("sandboxes"))
+        .order_by("-created_at", "-id")
+    )
+
+
+def audit_of(account_id: str) -> QuerySet[AuditEntry]:
+    """An account's audit record, newest first."""
+    return AuditEntry.objects.filter(account_id=account_id).order_by("-at", "-id")
+
+
+def plan_of(account_id: str) -> Plan:
+    """The plan of an account."""
+    return Plan.objects.get(accounts__id=account_id)
+
+
+def size_menu() -> list[Size]:
+    """Every size, smallest first."""
+    return list(Size.objects.all())

@@ -41,7 +41,8 @@ class Sandbox(models.Model):
     """One sandbox. Values of ``env`` never reach the database, only their names.
 
     ``actor`` is ``timeline.events.Actor.to_json()`` of who made it; ``reason`` is one machine word
-    (``requested``, ``expired``, ``host_restarted``…) and ``detail`` the sentence that people read.
+    (``requested``, ``expired``, ``host_lost``…) and ``detail`` the sentence that people read.
+    ``missing_since`` is when the host was first seen not to know a sandbox that should run.
     """
 
     id = models.CharField(primary_key=True, max_length=40, default=new_sandbox_id, editable=False)
@@ -68,6 +69,7 @@ class Sandbox(models.Model):
     started_at = models.DateTimeField(null=True)
     expires_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True)
+    missing_since = models.DateTimeField(null=True)
     reason = models.CharField(max_length=64, blank=True)
     detail = models.TextField(blank=True)
 

@@ -68,6 +68,7 @@ class Migration(migrations.Migration):
                 ("started_at", models.DateTimeField(null=True)),
                 ("expires_at", models.DateTimeField()),
                 ("ended_at", models.DateTimeField(null=True)),
+                ("missing_since", models.DateTimeField(null=True)),
                 ("reason", models.CharField(blank=True, max_length=64)),
                 ("detail", models.TextField(blank=True)),
                 (

@@ -1,4 +1,4 @@
-"""What an event is, and the names of every kind. Imports no Django: the sandbox host uses it too."""
+"""What an event is, and the names of every kind. No Django: the sandbox host uses it too."""
 
 from __future__ import annotations
 

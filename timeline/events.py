@@ -32,6 +32,7 @@ class Kind(StrEnum):
     FILE_MADE = "file.made"
     LIMIT_HIT = "limit.hit"
     NOTE_ADDED = "note.added"
+    LOG_UNREADABLE = "log.unreadable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,23 @@ class Event:
     actor: Actor
     span: str | None
     data: dict[str, Any]
+
+    @property
+    def at_iso(self) -> str:
+        """UTC to the microsecond, as ISO 8601 with an offset."""
+        seconds, micros = divmod(self.at, 1_000_000)
+        return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{micros:06d}+00:00"
+
+    @property
+    def time(self) -> str:
+        """HH:MM:SS.mmm in UTC; the page turns it into the reader's zone."""
+        seconds, micros = divmod(self.at, 1_000_000)
+        return f"{time.strftime('%H:%M:%S', time.gmtime(seconds))}.{micros // 1000:03d}"
+
+    @property
+    def family(self) -> str:
+        """The part of the kind before the dot."""
+        return self.kind.partition(".")[0]
 
     def to_json(self) -> dict[str, Any]:
         """The shape that scripts, exports and the API see."""

@@ -1,0 +1,57 @@
+"""The two tables of the log. Written by ``timeline.store`` and ``timeline.services`` only."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import Q
+
+
+class EventRow(models.Model):
+    """One event, append-only. ``timeline.events.Event`` is what the rest of the program sees."""
+
+    pk = models.CompositePrimaryKey("sandbox_id", "seq")
+    sandbox_id = models.TextField()
+    seq = models.BigIntegerField()
+    at = models.DateTimeField()
+    kind = models.TextField()
+    actor = models.JSONField()
+    span = models.TextField(null=True)  # noqa: DJ001 - most events belong to no span
+    data = models.JSONField()
+
+    class Meta:
+        db_table = "timeline_event"
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(
+                fields=["sandbox_id", "span"],
+                condition=Q(kind="command.started"),
+                name="timeline_event_started",
+            ),
+            # Filters by kind stay fast however much output lies between; output has the key.
+            models.Index(
+                fields=["sandbox_id", "kind", "seq"],
+                condition=~Q(kind="command.output"),
+                name="timeline_event_kind",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.sandbox_id} #{self.seq} {self.kind}"
+
+
+class Head(models.Model):
+    """Where a sandbox's log ends: its last ``seq``, and the last journal position it has.
+
+    Whoever writes events locks this row first, which is what makes ``seq`` gapless.
+    """
+
+    sandbox_id = models.TextField(primary_key=True)
+    seq = models.BigIntegerField(default=0)
+    journal = models.BigIntegerField(default=0)
+
+    class Meta:
+        db_table = "timeline_head"
+
+    def __str__(self) -> str:
+        return f"{self.sandbox_id} at #{self.seq}"

@@ -1,0 +1,84 @@
+"""How a row says times, sizes and endings. Used by ``templates/timeline/rows/`` alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from django import template
+
+register = template.Library()
+
+_KIB = 1024
+_SECOND = 1000
+
+
+@register.filter
+def moment(at: int) -> str:
+    """Microseconds since the epoch as ISO-8601 in UTC, for ``<time datetime>``."""
+    return datetime.fromtimestamp(at / 1_000_000, UTC).isoformat(timespec="milliseconds")
+
+
+@register.filter
+def clock(at: int) -> str:
+    """Microseconds since the epoch as the hour of the day in UTC, until a script says it better."""
+    return datetime.fromtimestamp(at / 1_000_000, UTC).strftime("%H:%M:%S")
+
+
+@register.filter
+def size(count: float | None) -> str:
+    """Bytes in the largest unit that keeps at least one digit before the point."""
+    if count is None:
+        return ""
+    amount, unit = float(count), "B"
+    for larger in ("KB", "MB", "GB"):
+        if amount < _KIB:
+            break
+        amount, unit = amount / _KIB, larger
+    return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
+
+
+@register.filter
+def duration(ms: float | None) -> str:
+    """Milliseconds as 840 ms, 4.3 s, 2 min 08 s or 1 h 04 min."""
+    if ms is None:
+        return ""
+    if ms < _SECOND:
+        return f"{ms:.0f} ms"
+    seconds = ms / _SECOND
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+@register.filter
+def span_of(seconds: float | None) -> str:
+    """A setting in seconds as 45 s, 10 min or 1 h 30 min."""
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes == 0:
+        return f"{rest} s"
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s" if rest else f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes % 60 else f"{minutes // 60} h"
+
+
+@register.filter
+def ending(data: Mapping[str, Any]) -> str:
+    """How a command ended, as the row's ``data-state``: ``ok``, ``late`` or ``bad``."""
+    if data.get("timed_out"):
+        return "late"
+    return "ok" if data.get("exit_code") == 0 else "bad"
+
+
+@register.filter
+def octal(mode: int | str | None) -> str:
+    """A file's permission bits as people type them: 0644."""
+    if mode is None or mode == "":
+        return ""
+    return f"{mode & 0o7777:04o}" if isinstance(mode, int) else mode

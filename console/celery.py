@@ -36,7 +36,10 @@ app.config_from_object(
         "worker_max_tasks_per_child": 10_000,
         "worker_cancel_long_running_tasks_on_connection_loss": True,
         "timezone": "UTC",
-        "beat_schedule": {},
+        "beat_schedule": {
+            # A round that a busy worker did not get to in five seconds is not worth catching up.
+            "reap": {"task": "sandboxes.reap", "schedule": 1.0, "options": {"expires": 5}},
+        },
     }
 )
 app.autodiscover_tasks(["accounts", "sandboxes", "timeline"])

@@ -1,0 +1,113 @@
+"""Who is calling: the bearer token, what it may do, and the sandbox that the address names.
+
+One query answers all three, before anything of the body is looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.http import HttpRequest
+from django.utils import timezone
+from ninja.security.base import AuthBase
+
+from accounts.database import in_database
+from accounts.origin import Origin, origin_of
+from accounts.policy import Principal, Scope, require
+from accounts.services import TOUCH_EVERY, token_touch
+from accounts.tokens import Parsed, Refused, parse, verify
+from sandboxes.selectors import SANDBOX_ID, Target, admission
+
+_SCHEME: Final = "bearer "
+_REMEMBERED: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What every route gets as ``request.auth``. ``target`` is None for a sandbox not found."""
+
+    principal: Principal
+    target: Target | None
+    origin: Origin
+
+
+class ApiRequest(HttpRequest):
+    """A request that has passed ``Bearer``."""
+
+    auth: Call
+
+
+class Bearer(AuthBase):
+    """Asks for a token with one scope. The scope is part of the route, so none is forgotten."""
+
+    openapi_type = "http"
+    openapi_scheme = "bearer"
+    openapi_description = "A token from the console, sent as `Authorization: Bearer ork_…`."
+
+    def __init__(self, scope: Scope) -> None:
+        super().__init__()
+        self.scope = scope
+        self.is_async = True
+
+    async def __call__(self, request: HttpRequest) -> Any:
+        """The ``Call``. Raises ``Refused`` and ``Forbidden``."""
+        presented = _presented(request)
+        origin = origin_of(request)
+        sandbox_id = _sandbox_id(request.path_info)
+        found = await in_database(admission, presented=presented, sandbox_id=sandbox_id)
+        stored = found.stored if found else None
+        verify(presented, stored, address=origin.address, now=timezone.now())
+        if found is None:
+            raise Refused("This token is not known here.")
+        require(found.principal, self.scope)
+        _note_use(found.principal, origin)
+        return Call(found.principal, found.target, origin)
+
+
+READ: Final = Bearer(Scope.SANDBOXES_READ)
+WRITE: Final = Bearer(Scope.SANDBOXES_WRITE)
+
+
+def _presented(request: HttpRequest) -> Parsed:
+    header = request.META.get("HTTP_AUTHORIZATION", "")
+    if not header[: len(_SCHEME)].lower() == _SCHEME:
+        raise Refused("Send a token: Authorization: Bearer ork_… (mint one in the console).")
+    presented = parse(header[len(_SCHEME) :].strip())
+    if presented is None:
+        raise Refused("This is not a token of this platform; copy it again, all 50 characters.")
+    return presented
+
+
+def _sandbox_id(path: str) -> str | None:
+    """``/v1/sandboxes/<id>/…`` → the id, when it can be one."""
+    parts = path.split("/", 4)
+    if len(parts) > 3 and SANDBOX_ID.fullmatch(parts[3]):
+        return parts[3]
+    return None
+
+
+_noted: dict[str, float] = {}
+_writing: set[asyncio.Task[None]] = set()
+
+
+def _note_use(principal: Principal, origin: Origin) -> None:
+    """Last used is written beside the request, not in it, and not for every one."""
+    token_id = principal.token_id or ""
+    now = time.monotonic()
+    if now - _noted.get(token_id, -1e9) < TOUCH_EVERY.total_seconds():
+        return
+    if len(_noted) >= _REMEMBERED:
+        _noted.clear()
+    _noted[token_id] = now
+    task = asyncio.create_task(in_database(token_touch, token_id=token_id, origin=origin))
+    _writing.add(task)
+    task.add_done_callback(_written)
+
+
+def _written(task: asyncio.Task[None]) -> None:
+    _writing.discard(task)
+    if not task.cancelled():
+        task.exception()  # a database that is away says so in the request itself

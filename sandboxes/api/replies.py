@@ -1,0 +1,151 @@
+"""What the API answers, as JSON. Dictionaries are made here and nowhere else."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from django.http import HttpResponse
+
+from sandboxes.host.types import Directory, Entry, ExecOutcome, FileContent, Stat
+from sandboxes.models import Sandbox
+from sandboxes.selectors import Limits, Page
+
+
+def reply(payload: Any, *, status: int = 200) -> HttpResponse:
+    """One JSON answer."""
+    return HttpResponse(orjson.dumps(payload), status=status, content_type="application/json")
+
+
+def nothing() -> HttpResponse:
+    """204."""
+    return HttpResponse(status=204)
+
+
+def sandbox_json(sandbox: Sandbox) -> dict[str, Any]:
+    """A sandbox as the wire has it. What this installation cannot do yet is null or false."""
+    return {
+        "id": sandbox.id,
+        "status": sandbox.status,
+        "template": sandbox.template,
+        "network": sandbox.network,
+        "size": sandbox.size,
+        "cpu": float(sandbox.cpu),
+        "memory_mb": sandbox.memory_mb,
+        "region": sandbox.region,
+        "created_at": sandbox.created_at.isoformat(),
+        "expires_at": sandbox.expires_at.isoformat(),
+        "on_timeout": sandbox.on_timeout,
+        "auto_resume": sandbox.auto_resume,
+        "preview_auth": False,
+        "preview_auth_token": None,
+        "paused_expires_at": None,
+        "node_id": sandbox.node_id,
+        "metadata": sandbox.metadata,
+        "volume": None,
+        "preview_host_base": None,
+    }
+
+
+def page_json(page: Page) -> dict[str, Any]:
+    """A page of sandboxes."""
+    return {
+        "sandboxes": [sandbox_json(row) for row in page.rows],
+        "total": page.total,
+        "next_cursor": page.next_cursor,
+    }
+
+
+def limits_json(limits: Limits) -> dict[str, Any]:
+    """The plan. No egress is offered yet, so its default allowlist is empty."""
+    plan = limits.account.plan
+    sizes = [
+        {
+            "size": offer.size.name,
+            "cpu": float(offer.size.cpu),
+            "memory_mb": offer.size.memory_mb,
+            "allowed": offer.allowed,
+        }
+        for offer in limits.sizes
+    ]
+    return {
+        "plan": plan.name,
+        "allowed_sizes": [offer.size.name for offer in limits.sizes if offer.allowed],
+        "sizes": sizes,
+        "regions": [{"id": region, "label": label} for region, label in limits.regions],
+        "max_concurrent": plan.max_concurrent,
+        "max_snapshots": plan.max_snapshots,
+        "max_named_snapshots": plan.max_named_snapshots,
+        "max_timeout_seconds": plan.max_timeout_seconds,
+        "custom_egress_allowlist": plan.custom_egress_allowlist,
+        "default_egress_domains": [],
+        "trial_credit_eur": float(plan.trial_credit_eur),
+        "trial_credit_used_eur": 0.0,
+        "max_running_lifetime_seconds": plan.max_running_lifetime_seconds,
+    }
+
+
+def exec_json(outcome: ExecOutcome) -> dict[str, Any]:
+    """A command that exited by itself. What is not UTF-8 is replaced; a stream has every byte."""
+    body: dict[str, Any] = {
+        "stdout": text_of(outcome.stdout),
+        "stderr": text_of(outcome.stderr),
+        "exit_code": outcome.exit_code,
+        "duration_ms": outcome.duration_ms,
+    }
+    if outcome.stdout_dropped or outcome.stderr_dropped:
+        body["stdout_dropped"] = outcome.stdout_dropped
+        body["stderr_dropped"] = outcome.stderr_dropped
+    return body
+
+
+def text_of(output: bytes) -> str:
+    """Output as text that JSON can carry."""
+    return output.decode("utf-8", "replace")
+
+
+def file_json(path: str, found: FileContent | Directory) -> dict[str, Any]:
+    """A file with its content in base64, or a directory with its entries."""
+    if isinstance(found, Directory):
+        entries = [_entry_json(entry) for entry in found.entries]
+        return {"path": path, "is_dir": True, "entries": entries, "truncated": found.truncated}
+    return {
+        "path": path,
+        "is_dir": False,
+        "content": base64.b64encode(found.content).decode("ascii"),
+        "size": found.size,
+        "mode": found.mode,
+        "modified_at": _moment(found.modified_at),
+    }
+
+
+def _entry_json(entry: Entry) -> dict[str, Any]:
+    return {
+        "name": entry.name.encode("utf-8", "replace").decode(),
+        "is_dir": entry.is_dir,
+        "size": entry.size,
+        "mode": entry.mode,
+        "modified_at": _moment(entry.modified_at),
+    }
+
+
+def stat_json(stat: Stat) -> dict[str, Any]:
+    """What a path is; an absent one is an answer too."""
+    return {
+        "path": stat.path,
+        "exists": stat.exists,
+        "is_dir": stat.is_dir,
+        "size": stat.size,
+        "mode": stat.mode if stat.exists else None,
+        "modified_at": _moment(stat.modified_at) if stat.exists else None,
+    }
+
+
+def _moment(seconds: float) -> str:
+    """A file's own clock may say anything at all; what is no date reads as the epoch."""
+    try:
+        return datetime.fromtimestamp(seconds, tz=UTC).isoformat()
+    except (OverflowError, ValueError, OSError):
+        return datetime.fromtimestamp(0, tz=UTC).isoformat()

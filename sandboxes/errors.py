@@ -1,0 +1,34 @@
+"""Why the domain says no. ``sandboxes/api/errors.py`` is the one place that turns these to HTTP."""
+
+from __future__ import annotations
+
+
+class SandboxError(Exception):
+    """The message is one sentence that says what to do."""
+
+
+class SandboxNotFound(SandboxError):  # noqa: N818 - the word of the wire
+    """No such sandbox in this account. A foreign one is told apart from an absent one nowhere."""
+
+    def __init__(self, sandbox_id: str) -> None:
+        super().__init__(f"There is no sandbox {sandbox_id[:40]} in this account.")
+
+
+class WrongState(SandboxError):  # noqa: N818 - reads as what it says
+    """The sandbox is not in a state in which this can be done."""
+
+
+class PlanLimit(SandboxError):  # noqa: N818 - the word of the wire
+    """The plan does not cover it. ``reason`` is the finer machine word: size, concurrency…"""
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class InvalidRequest(SandboxError):  # noqa: N818 - reads as what it says
+    """What was asked for makes no sense, or is more than a request may hold."""
+
+
+class NotAvailable(SandboxError):  # noqa: N818 - reads as what it says
+    """It makes sense, but this installation cannot do it."""

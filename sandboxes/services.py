@@ -1,0 +1,304 @@
+"""Everything that changes sandboxes. The database is reached through short synchronous services;
+what waits for the host is a coroutine and holds no transaction meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from functools import lru_cache
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.announce import account_group, announce
+from accounts.database import in_database
+from accounts.ids import new_id
+from accounts.models import Account, Size
+from accounts.origin import Origin
+from accounts.policy import Principal, Scope, require
+from accounts.services import audit_record
+from sandboxes import limits
+from sandboxes.errors import SandboxNotFound, WrongState
+from sandboxes.host.client import CreateSpec, HostClient
+from sandboxes.host.types import ExecRequest, HostError
+from sandboxes.limits import SandboxRequest
+from sandboxes.models import ENDED, Sandbox, Status, new_sandbox_id
+from sandboxes.selectors import Target, live_count, sandbox_for
+from timeline.events import Actor, Kind, NewEvent
+from timeline.services import events_append
+
+NODE: str = "local"
+_NOWHERE = Origin()
+_creating: set[asyncio.Task[Sandbox]] = set()
+
+
+@lru_cache
+def host_client() -> HostClient:
+    """The host of this installation."""
+    return HostClient(settings.ORKESTR_HOST_SOCKET)
+
+
+async def sandbox_create(
+    *, principal: Principal, request: SandboxRequest, origin: Origin = _NOWHERE
+) -> Sandbox:
+    """A sandbox that runs. Raises ``SandboxError``, ``Forbidden`` and ``HostError``.
+
+    Once begun it is finished even when the caller goes away, so that nothing runs unaccounted for.
+    """
+    require(principal, Scope.SANDBOXES_WRITE)
+    limits.checked(request)
+    task = asyncio.create_task(_create(principal, request, origin))
+    _creating.add(task)
+    task.add_done_callback(_creating.discard)
+    return await asyncio.shield(task)
+
+
+async def _create(principal: Principal, request: SandboxRequest, origin: Origin) -> Sandbox:
+    host = host_client()
+    sandbox, spec = await in_database(
+        sandbox_reserve, principal=principal, request=request, origin=origin
+    )
+    try:
+        await host.create(spec, actor=principal.actor)
+    except HostError as error:
+        await in_database(sandbox_refused, sandbox_id=sandbox.id, error=error)
+        raise
+    running = await in_database(sandbox_running, sandbox_id=sandbox.id)
+    if running is None:
+        await host.terminate(sandbox.id, actor=principal.actor, reason="requested")
+        raise WrongState("The sandbox was terminated while it was starting; create another.")
+    return running
+
+
+@transaction.atomic
+def sandbox_reserve(
+    *, principal: Principal, request: SandboxRequest, origin: Origin = _NOWHERE
+) -> tuple[Sandbox, CreateSpec]:
+    """A row in ``starting``, within the plan. The account's row is locked while its live ones are
+    counted, so that any number of creates at once end up at the cap and not beyond it."""
+    account = (
+        Account.objects.select_for_update(of=("self",))
+        .select_related("plan")
+        .get(id=principal.account_id)
+    )
+    plan = account.plan
+    allowed = set(plan.sizes.values_list("name", flat=True))
+    size = limits.size_for(request, menu=list(Size.objects.all()), plan=plan, allowed=allowed)
+    limits.check_plan(request, plan=plan, live=live_count(account.id))
+    sandbox = Sandbox.objects.create(**_fields(principal, request, size))
+    _audit_person(principal, "sandbox.created", sandbox, origin)
+    _announce(sandbox)
+    return sandbox, _spec(sandbox, size, request.env)
+
+
+def _fields(principal: Principal, request: SandboxRequest, size: Size) -> dict[str, object]:
+    now = timezone.now()
+    return {
+        "id": new_sandbox_id(),
+        "account_id": principal.account_id,
+        "token_id": principal.token_id,
+        "actor": principal.actor.to_json(),
+        "template": limits.template_name(request.template),
+        "size": size.name,
+        "cpu": size.cpu,
+        "memory_mb": size.memory_mb,
+        "disk_mb": size.disk_mb,
+        "network": request.network,
+        "region": limits.REGION,
+        "node_id": NODE,
+        "timeout_seconds": request.timeout_seconds,
+        "on_timeout": request.on_timeout,
+        "auto_resume": request.auto_resume,
+        "env_names": sorted(request.env),
+        "metadata": dict(request.metadata),
+        "created_at": now,
+        "expires_at": now + timedelta(seconds=request.timeout_seconds),
+    }
+
+
+def _spec(sandbox: Sandbox, size: Size, env: Mapping[str, str]) -> CreateSpec:
+    return CreateSpec(
+        sandbox_id=sandbox.id,
+        template=sandbox.template,
+        size=size.name,
+        cpu=float(size.cpu),
+        memory_mb=size.memory_mb,
+        disk_mb=size.disk_mb,
+        pids=size.pids,
+        network=sandbox.network,
+        timeout_seconds=sandbox.timeout_seconds,
+        expires_at=sandbox.expires_at.isoformat(),
+        on_timeout=sandbox.on_timeout,
+        env=env,
+        metadata=sandbox.metadata,
+    )
+
+
+@transaction.atomic
+def sandbox_running(*, sandbox_id: str) -> Sandbox | None:
+    """The host has it running. None when it was ended meanwhile."""
+    sandbox = Sandbox.objects.select_for_update().get(id=sandbox_id)
+    if sandbox.status != Status.STARTING:
+        return None
+    sandbox.status = Status.RUNNING
+    sandbox.started_at = timezone.now()
+    sandbox.save(update_fields=["status", "started_at"])
+    _announce(sandbox)
+    return sandbox
+
+
+def sandbox_refused(*, sandbox_id: str, error: HostError) -> None:
+    """The host did not make it. A full host leaves no trace: the caller is told to try again."""
+    if error.code == "host_full":
+        Sandbox.objects.filter(id=sandbox_id, status=Status.STARTING).delete()
+        return
+    sandbox_fail(sandbox_id=sandbox_id, reason=error.code, detail=error.message)
+
+
+@transaction.atomic
+def sandbox_fail(*, sandbox_id: str, reason: str, detail: str) -> bool:
+    """Mark a sandbox failed, with an event that says why. False when it had ended already."""
+    sandbox = _end(sandbox_id, status=Status.FAILED, reason=reason, detail=detail)
+    if sandbox is None:
+        return False
+    event = NewEvent(Kind.SANDBOX_FAILED, {"reason": reason, "detail": detail})
+    events_append(sandbox_id=sandbox_id, events=[event])
+    return True
+
+
+@transaction.atomic
+def sandbox_ended(
+    *, sandbox_id: str, status: str, reason: str, detail: str = "", at: datetime | None = None
+) -> bool:
+    """The host ended a sandbox, and tells the timeline itself. False when the row knew already."""
+    return _end(sandbox_id, status=status, reason=reason, detail=detail, at=at) is not None
+
+
+def _end(
+    sandbox_id: str, *, status: str, reason: str, detail: str, at: datetime | None = None
+) -> Sandbox | None:
+    sandbox = Sandbox.objects.select_for_update().filter(id=sandbox_id).first()
+    if sandbox is None or sandbox.status in ENDED:
+        return None
+    sandbox.status = status
+    sandbox.reason = reason[:64]
+    sandbox.detail = detail
+    sandbox.ended_at = at or timezone.now()
+    sandbox.save(update_fields=["status", "reason", "detail", "ended_at"])
+    _announce(sandbox)
+    return sandbox
+
+
+async def sandbox_terminate(
+    *, principal: Principal, sandbox_id: str, origin: Origin = _NOWHERE
+) -> None:
+    """End a sandbox for good. Idempotent. ``SandboxNotFound``, ``Forbidden``, ``HostError``."""
+    require(principal, Scope.SANDBOXES_WRITE)
+    sandbox = await in_database(sandbox_for, principal=principal, sandbox_id=sandbox_id)
+    if sandbox.status in ENDED:
+        return
+    await host_client().terminate(sandbox_id, actor=principal.actor, reason="requested")
+    await in_database(_terminated, principal=principal, sandbox=sandbox, origin=origin)
+
+
+@transaction.atomic
+def _terminated(*, principal: Principal, sandbox: Sandbox, origin: Origin) -> None:
+    sandbox_ended(sandbox_id=sandbox.id, status=Status.TERMINATED, reason="requested")
+    _audit_person(principal, "sandbox.terminated", sandbox, origin)
+
+
+@transaction.atomic
+def sandbox_set_timeout(*, principal: Principal, sandbox_id: str, timeout_seconds: int) -> Sandbox:
+    """Restart a running sandbox's clock from now. Raises ``SandboxError`` and ``Forbidden``."""
+    require(principal, Scope.SANDBOXES_WRITE)
+    sandbox = _locked(principal, sandbox_id)
+    check_running(Target(sandbox.id, sandbox.status, sandbox.reason), sandbox_id=sandbox_id)
+    plan = sandbox.account.plan
+    limits.check_timeout(timeout_seconds, plan=plan)
+    was = sandbox.expires_at
+    now = timezone.now()
+    sandbox.expires_at = limits.capped_expiry(
+        now=now,
+        started_at=sandbox.started_at or sandbox.created_at,
+        seconds=timeout_seconds,
+        lifetime_seconds=plan.max_running_lifetime_seconds,
+    )
+    sandbox.timeout_seconds = timeout_seconds
+    sandbox.save(update_fields=["expires_at", "timeout_seconds"])
+    events_append(sandbox_id=sandbox.id, events=[_timeout_event(sandbox, was, principal.actor)])
+    _announce(sandbox)
+    return sandbox
+
+
+def _locked(principal: Principal, sandbox_id: str) -> Sandbox:
+    row = (
+        Sandbox.objects.select_for_update(of=("self",))
+        .select_related("account__plan")
+        .filter(id=sandbox_id.replace("\x00", ""), account_id=principal.account_id)
+        .first()
+    )
+    if row is None:
+        raise SandboxNotFound(sandbox_id)
+    return row
+
+
+def _timeout_event(sandbox: Sandbox, was: datetime, actor: Actor) -> NewEvent:
+    data = {
+        "timeout_seconds": sandbox.timeout_seconds,
+        "expires_at": sandbox.expires_at.isoformat(),
+        "was": was.isoformat(),
+    }
+    return NewEvent(Kind.SANDBOX_TIMEOUT_CHANGED, data, actor)
+
+
+_WHY_NOT = {
+    Status.STARTING: "The sandbox is still starting; try again in a moment.",
+    Status.PAUSING: "The sandbox is being paused; resume it when that is done.",
+    Status.PAUSED: "The sandbox is paused; resume it first.",
+    Status.RESUMING: "The sandbox is being resumed; try again in a moment.",
+    Status.FAILED: "The sandbox has failed; create another.",
+    Status.TERMINATED: "The sandbox was terminated; create another.",
+}
+
+
+def check_running(target: Target | None, *, sandbox_id: str) -> Target:
+    """``target``, if commands and files can be had in it. ``SandboxNotFound``, ``WrongState``."""
+    if target is None:
+        raise SandboxNotFound(sandbox_id)
+    if target.status == Status.RUNNING:
+        return target
+    if target.status == Status.TERMINATED and target.reason == "expired":
+        raise WrongState("The sandbox was terminated because its timeout ran out; create another.")
+    raise WrongState(_WHY_NOT[Status(target.status)])
+
+
+def exec_request(
+    *, command: str, cwd: str, env: Mapping[str, str], timeout_seconds: float
+) -> ExecRequest:
+    """A command with an id of its own. Raises ``InvalidRequest``."""
+    limits.check_command(command, env=env)
+    limits.check_path(cwd, name="cwd")
+    return ExecRequest(
+        command_id=new_id("cmd"),
+        command=command,
+        cwd=cwd,
+        env=env,
+        timeout_seconds=timeout_seconds,
+    )
+
+
+def _announce(sandbox: Sandbox) -> None:
+    announce(
+        group=account_group(sandbox.account_id),
+        message={"type": "sandbox.changed", "sandbox_id": sandbox.id},
+    )
+
+
+def _audit_person(principal: Principal, action: str, sandbox: Sandbox, origin: Origin) -> None:
+    """Tokens' doings are on the timeline; the audit record is about people."""
+    if principal.user_id is None:
+        return
+    after = {"template": sandbox.template, "size": sandbox.size, "network": sandbox.network}
+    audit_record(principal=principal, action=action, target=sandbox.id, after=after, origin=origin)

@@ -16,6 +16,7 @@ from channels.security.websocket import AllowedHostsOriginValidator
 
 from console.api_handler import ApiHandler
 from console.asgi_types import App, Receive, Scope, Send
+from console.interim import Interim
 from console.request_ids import RequestIds
 from console.routing import websocket_urlpatterns
 from console.static import StaticFiles
@@ -29,7 +30,7 @@ class HttpRouter:
     """Sends a request to the lightest of the HTTP applications that can answer it."""
 
     def __init__(self) -> None:
-        self.api = ApiHandler()
+        self.api = Interim(ApiHandler())
         self.static = StaticFiles()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

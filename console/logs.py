@@ -42,6 +42,7 @@ def logging_config(*, as_json: bool) -> dict[str, Any]:
         "loggers": {
             # Daphne's own line per request says less than ours and costs more.
             "daphne": {"level": "WARNING"},
+            "twisted": {"level": "WARNING"},
             "django.server": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
             # Every 404 and 403 as a warning would bury what matters; 5xx stays.
             "django.request": {"level": "ERROR"},

@@ -1,0 +1,63 @@
+# Everything a newcomer and a developer type. `make` alone lists it.
+
+.DEFAULT_GOAL := help
+.PHONY: help up down status demo test lint fmt lock bench docs clean install-tests
+
+# The system's own Python first: the servers' user can reach it wherever a home folder is closed.
+PYTHON ?= $(shell for each in /usr/bin/python3 python3.13 python3.12 python3.11 python3; do \
+	"$$each" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+	&& echo "$$each" && break; done || true)
+LAUNCH = $(or $(PYTHON),python3) -m console.launch
+BIN = .venv/bin
+CODE = accounts console sandboxes timeline tests manage.py $(wildcard docs/*.py)
+export PORT HOST DATA DETACH
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: ## set up and run it until Ctrl-C (DETACH=1, PORT=9000, HOST=0.0.0.0, DATA=folder)
+	@$(LAUNCH) up
+
+down: ## stop what `make up` started
+	@$(LAUNCH) down
+
+status: ## tell what runs
+	@$(LAUNCH) status
+
+demo: ## an agent-like session through the official client, to watch in the console
+	@$(BIN)/python -m docs.demo
+
+install-tests: ## what lint and tests need: packages of the distribution and of Python
+	@$(LAUNCH) install-tests
+
+test: install-tests ## all tests, against real servers, sandboxes and a browser
+	$(BIN)/python -m sandboxes.host.agent.build --strict
+	$(BIN)/python -m sandboxes.host.images build --strict
+	$(BIN)/pytest $(ARGS)
+
+lint: install-tests ## every check that a change must pass
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/djlint templates --lint --check --quiet
+	$(BIN)/mypy $(CODE)
+	$(BIN)/lint-imports
+
+fmt: install-tests ## apply the formatters
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/djlint templates --reformat --quiet
+
+lock: install-tests ## compile requirements/*.in to the lock files (hashes, no addresses)
+	$(BIN)/uv pip compile $(LOCK_OPTIONS) --output-file requirements/base.txt requirements/base.in
+	$(BIN)/uv pip compile $(LOCK_OPTIONS) --output-file requirements/dev.txt requirements/dev.in
+LOCK_OPTIONS = --quiet --python-version 3.11 --universal --generate-hashes \
+	--no-emit-index-url --no-header
+
+bench: install-tests ## measure, and write docs/bench.md
+	@$(BIN)/python -m docs.bench
+
+docs: install-tests ## check the documents against the code
+	$(BIN)/pytest tests/docs $(ARGS)
+
+clean: down ## stop, and remove what was installed and built here; the data folder stays
+	rm -rf .venv node_modules staticfiles .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,98 @@
+"""The environment of an instance: its secrets, what each process is told, what a person gets."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from console.launch.layout import SERVICE_USER, Layout, Options
+from console.launch.processes import INSTANCE_VARIABLE
+
+_SECRET_NAMES = ("SECRET_KEY", "TOKEN_PEPPER")
+# Everything else of the caller's environment stays outside.
+_INHERITED = (
+    *("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE"),
+    *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
+    *("ORKESTR_DEBUG", "ORKESTR_LOG_JSON", "ORKESTR_ALLOWED_HOSTS"),
+)
+
+
+def instance_secrets(layout: Layout) -> dict[str, str]:
+    """Made at the first start and kept; losing them would end every session and token."""
+    known = read_env(layout.secrets)
+    missing = {name: secrets.token_urlsafe(48) for name in _SECRET_NAMES if not known.get(name)}
+    if missing:
+        write_env(layout.secrets, {**known, **missing})
+    return {**known, **missing}
+
+
+def database_url(options: Options) -> str:
+    return options.database_url or embedded_database_url(options.layout, name="orkestr")
+
+
+def embedded_database_url(layout: Layout, *, name: str) -> str:
+    return f"postgresql://{SERVICE_USER}@/{name}?host={layout.run}"
+
+
+def redis_url(options: Options) -> str:
+    return options.redis_url or embedded_redis_url(options.layout)
+
+
+def embedded_redis_url(layout: Layout) -> str:
+    return f"unix://{layout.run}/valkey.sock?db=0"
+
+
+def of_host(options: Options) -> dict[str, str]:
+    """For the root daemon, which needs neither the database nor the secrets."""
+    layout = options.layout
+    path = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
+    return {
+        **{name: os.environ[name] for name in _INHERITED if name in os.environ},
+        "PATH": path,
+        "PYTHONUNBUFFERED": "1",
+        INSTANCE_VARIABLE: layout.instance,
+        "REDIS_URL": redis_url(options),
+        "ORKESTR_BASE_URL": options.base_url,
+        "ORKESTR_HOST_SOCKET": str(layout.host_socket),
+        "ORKESTR_HOST_DIR": str(layout.host),
+        "ORKESTR_TEMPLATES_DIR": str(layout.templates),
+        "ORKESTR_SERVICE_USER": SERVICE_USER,
+    }
+
+
+def of_services(options: Options, *, secret: Mapping[str, str]) -> dict[str, str]:
+    """For ASGI, Celery and management commands."""
+    return {
+        **of_host(options),
+        **{name: secret[name] for name in _SECRET_NAMES},
+        "DJANGO_SETTINGS_MODULE": "console.settings",
+        "DATABASE_URL": database_url(options),
+        "ORKESTR_STATIC_DIR": str(options.layout.static),
+    }
+
+
+def read_env(path: Path) -> dict[str, str]:
+    """Lines of ``NAME=value`` as a shell quotes them; an absent file is an empty one."""
+    try:
+        lines = path.read_text().splitlines()
+    except FileNotFoundError:
+        return {}
+    words = (shlex.split(line, comments=True) for line in lines)
+    pairs = (word[-1].partition("=") for word in words if word)
+    return {name: value for name, separator, value in pairs if separator}
+
+
+def write_env(path: Path, values: Mapping[str, str], *, export: bool = False) -> None:
+    """Mode 600 from its first moment, and of the person who called sudo when one did."""
+    prefix = "export " if export else ""
+    text = "".join(f"{prefix}{name}={shlex.quote(value)}\n" for name, value in values.items())
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    if export and os.geteuid() == 0 and "SUDO_UID" in os.environ:
+        os.chown(new, int(os.environ["SUDO_UID"]), int(os.environ.get("SUDO_GID", "-1")))
+    new.replace(path)

@@ -1,0 +1,103 @@
+"""The first stage of `make up`, on a bare Python: the machine, its packages, the environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import urllib.request
+
+from console.launch import checks, leftovers, packages, venv
+from console.launch.environment import read_env
+from console.launch.layout import Options
+from console.launch.processes import Records, age_seconds
+from console.launch.say import Problem, line
+
+_PASSED_BY_SUDO = (
+    "PORT HOST DATA DETACH DATABASE_URL REDIS_URL LANG LC_ALL TZ SSL_CERT_FILE http_proxy "
+    "https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY ORKESTR_TEMPLATES_DIR ORKESTR_BASE_URL "
+    "ORKESTR_DEBUG ORKESTR_LOG_JSON ORKESTR_ALLOWED_HOSTS"
+)
+_NOT_RUNNING = 3  # what `status` of an init script answers
+
+
+def up(options: Options) -> int:
+    """Returns only when the instance runs already; otherwise becomes the second stage."""
+    if Records(options.layout.pids).living(leftovers.SUPERVISOR) is not None:
+        line(f"\n  It runs already: {options.base_url}   (`make status`, `make down`)\n")
+        return 0
+    line("\n  Orkestr console\n")
+    _as_root_or_sudo()
+    checks.machine(options)
+    install(options, lock="base.txt")
+    checks.readable(options.layout)
+    _become_root(options, "run")
+    raise AssertionError("unreachable")
+
+
+def install(options: Options, *, lock: str) -> None:
+    """Distribution and Python packages; ``dev.txt`` brings what tests need besides."""
+    wanted = packages.to_run() + (packages.to_test() if lock == "dev.txt" else [])
+    logs = options.layout.root / "var" / "log"
+    packages.install(wanted, log=logs / "apt.log")
+    venv.make(options.layout, lock=lock, log=logs / "pip.log")
+
+
+def down(options: Options) -> int:
+    """Stops everything that this data folder's `make up` started, and nothing else."""
+    if os.geteuid() != 0:
+        _as_root_or_sudo()
+        _become_root(options, "down")
+    stopped = leftovers.stop(options.layout)
+    shutil.rmtree(options.layout.run, ignore_errors=True)
+    line(f"  Stopped: {', '.join(stopped)}." if stopped else "  Nothing was running.")
+    return 0
+
+
+def status(options: Options) -> int:
+    """0 when all runs and answers, else 3."""
+    records = Records(options.layout.pids)
+    names = ("supervisor", "postgres", "valkey", "host", "worker", "beat", "asgi")
+    found = {name: records.living(name) for name in names}
+    for name, identity in found.items():
+        state = f"up {age_seconds(identity):8.0f} s   pid {identity.pid}" if identity else "down"
+        line(f"  {name:<12} {state}")
+    parts = _readiness(options)
+    line(f"\n  {options.base_url}   " + "  ".join(f"{key}: {parts[key]}" for key in sorted(parts)))
+    is_well = found["supervisor"] is not None and set(parts.values()) == {"ok"}
+    return 0 if is_well else _NOT_RUNNING
+
+
+def _readiness(options: Options) -> dict[str, str]:
+    address = read_env(options.layout.dev_env).get("ORKESTR_BASE_URL", options.base_url)
+    try:
+        with urllib.request.urlopen(f"{address}/readyz", timeout=5) as answer:  # noqa: S310
+            return dict(json.load(answer)["parts"])
+    except urllib.error.HTTPError as error:
+        return dict(json.load(error)["parts"])
+    except (OSError, ValueError, KeyError):
+        return {"answer": "none"}
+
+
+def _as_root_or_sudo() -> None:
+    if os.geteuid() != 0 and checks.have("sudo"):
+        return
+    checks.root()
+
+
+def _become_root(options: Options, command: str) -> None:
+    """Never returns."""
+    python = options.layout.venv_python if command == "run" else sys.executable
+    argv = [str(python), "-m", "console.launch", command]
+    if os.geteuid() != 0:
+        argv = ["sudo", f"--preserve-env={_PASSED_BY_SUDO.replace(' ', ',')}", *argv]
+    os.chdir(options.layout.root)
+    sys.stdout.flush()
+    try:
+        os.execvp(argv[0], argv)  # noqa: S606 - a list, no shell
+    except OSError as error:
+        raise Problem(
+            f"{argv[0]} could not be started: {error.strerror}.",
+            advice="Remove the folder .venv and run it again.",
+        ) from error

@@ -80,6 +80,12 @@ def spans_started(*, sandbox_id: str, spans: Sequence[str]) -> dict[str, Event]:
     return {event.span: event for event in map(_event, rows) if event.span}
 
 
+def lifecycle(*, sandbox_id: str, limit: int = 50) -> list[Event]:
+    """The newest ``sandbox.*`` events, oldest first."""
+    kinds = [kind.value for kind in Kind if kind.startswith("sandbox.")]
+    return events_before(sandbox_id=sandbox_id, kinds=kinds, limit=limit)
+
+
 def verify(*, sandbox_id: str, first: int = 1, last: int | None = None) -> Verification:
     """Look for gaps in a range (the whole log by default, which reads its whole index)."""
     end = last_seq(sandbox_id=sandbox_id) if last is None else last

@@ -1,0 +1,72 @@
+"""Lets the domain follow lifecycle events without this package knowing the domain."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import orjson
+
+from timeline.events import Actor, Event
+from timeline.store import Stored
+
+Observer = Callable[[Sequence[Event]], None]
+
+log = logging.getLogger(__name__)
+
+_MARK = b'"kind":"sandbox.'
+
+
+class Observers:
+    """Calls each observer with stored ``sandbox.*`` events, in order, at least once.
+
+    After a crash an observer may hear of an event again, so it must be idempotent. Its errors
+    are logged and never stop the tail.
+    """
+
+    def __init__(
+        self,
+        observers: Sequence[Observer],
+        *,
+        recall: Callable[[str], Sequence[Event]] = lambda _: (),
+    ) -> None:
+        self._observers = observers
+        self._recall = recall
+
+    def notify(self, results: Sequence[Stored]) -> None:
+        """Tell of what was just stored; of a batch seen before, what ``recall`` finds."""
+        if not self._observers:
+            return
+        for result in results:
+            try:
+                events = (
+                    _lifecycle(result)
+                    if result.lines or result.gap
+                    else self._recall(result.sandbox_id)
+                )
+            except Exception:
+                log.exception("The lifecycle of %s cannot be read", result.sandbox_id)
+                continue
+            if events:
+                self._call(events)
+
+    def _call(self, events: Sequence[Event]) -> None:
+        for observer in self._observers:
+            try:
+                observer(events)
+            except Exception:
+                log.exception("An observer of the timeline failed")
+
+
+def _lifecycle(result: Stored) -> list[Event]:
+    return [
+        _event(result.sandbox_id, seq, line)
+        for seq, line in enumerate(result.lines, result.first)
+        if _MARK in line
+    ]
+
+
+def _event(sandbox_id: str, seq: int, line: bytes) -> Event:
+    data = orjson.loads(line)
+    actor = Actor.from_json(data["actor"])
+    return Event(sandbox_id, seq, data["at"], data["kind"], actor, data["span"], data["data"])

@@ -1,0 +1,156 @@
+"""The tail: a thread of a Celery worker that moves events from the shards to PostgreSQL.
+
+Each round stores a batch, tells the live stream, tells the journals, and only then acknowledges.
+Dying anywhere in between makes another worker (or the next start) do the same entries again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import psycopg
+from psycopg import Connection
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from timeline.leases import RENEW_SECONDS, Leases
+from timeline.live import poke, publish
+from timeline.log import CURSOR_TTL_SECONDS, cursor_key, shard_key
+from timeline.observers import Observers
+from timeline.shards import GROUP, Entry, Shards
+from timeline.store import Stored, store
+
+_LONGEST_PAUSE: Final = 2.0
+
+log = logging.getLogger(__name__)
+
+
+class Tail(threading.Thread):
+    """Tails its share of the shards until stopped, whatever Redis and PostgreSQL do.
+
+    ``connect`` opens an autocommit connection to PostgreSQL; ``observers`` hear of lifecycle
+    events after they are stored.
+    """
+
+    def __init__(
+        self,
+        *,
+        redis_url: str,
+        connect: Callable[[], Connection[Any]],
+        observers: Observers | None = None,
+    ) -> None:
+        super().__init__(name="timeline-tail", daemon=True)
+        self._redis_url = redis_url
+        self._connect = connect
+        self._observers = observers or Observers(())
+        self._worker = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._stopping = threading.Event()
+
+    def stop(self, *, seconds: float = 5.0) -> bool:
+        """Finish the round at hand and give the shards back; False when that took too long."""
+        self._stopping.set()
+        if self.is_alive():
+            self.join(seconds)
+        return not self.is_alive()
+
+    def run(self) -> None:
+        """Serve, and after any failure serve again with fresh connections."""
+        pause = 0.0
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            try:
+                self._serve()
+            except (RedisError, psycopg.Error, OSError) as error:
+                log.warning("The tail pauses: %s", str(error).strip() or repr(error))
+            except Exception:
+                log.exception("The tail failed and starts again")
+            settled = time.monotonic() - began > _LONGEST_PAUSE
+            pause = 0.05 if settled or not pause else min(pause * 2, _LONGEST_PAUSE)
+            self._stopping.wait(pause)
+
+    def _serve(self) -> None:
+        redis = Redis.from_url(
+            self._redis_url, socket_timeout=5, protocol=2, retry=Retry(NoBackoff(), 0)
+        )
+        leases = Leases(redis, name=self._worker)
+        try:
+            with self._connect() as connection:
+                self._follow(redis, connection, leases)
+            leases.leave()
+        finally:
+            redis.close()
+
+    def _follow(self, redis: Redis, connection: Connection[Any], leases: Leases) -> None:
+        shards = Shards(redis)
+        mine: set[int] = set()
+        next_tick = 0.0
+        while not self._stopping.is_set():
+            now = time.monotonic()
+            if now >= next_tick:
+                mine = leases.tick()
+                shards.follow(mine)
+                next_tick = now + RENEW_SECONDS
+            if not mine:
+                self._stopping.wait(RENEW_SECONDS / 2)
+            elif entries := shards.read():
+                self._handle(redis, connection, shards, entries)
+
+    def _handle(
+        self, redis: Redis, connection: Connection[Any], shards: Shards, entries: Sequence[Entry]
+    ) -> None:
+        batches = [entry.batch for entry in entries if entry.batch]
+        results = store(connection, batches)
+        _tell(redis, results)
+        self._observers.notify(results)
+        by_entry = iter(results)
+        outcomes = [(entry, next(by_entry) if entry.batch else None) for entry in entries]
+        done = [entry for entry, result in outcomes if entry.again or not (result and result.gap)]
+        _rewind(redis, [result for entry, result in outcomes if result and entry.again])
+        _acknowledge(redis, done)
+        shards.reread({entry.shard for entry in entries if entry not in done})
+
+
+def _tell(redis: Redis, results: Sequence[Stored]) -> None:
+    """The live stream gets what is new, the journals get how far they are stored.
+
+    A batch without news was handled before, by somebody who may have died before this.
+    """
+    pipe = redis.pipeline(transaction=False)
+    for result in results:
+        if result.lines:
+            publish(pipe, sandbox_id=result.sandbox_id, first=result.first, lines=result.lines)
+        elif not result.gap:
+            poke(pipe, sandbox_id=result.sandbox_id, head=result.head)
+    for sandbox_id, position in {item.sandbox_id: item.position for item in results}.items():
+        pipe.hset(cursor_key(sandbox_id), "stored", position)
+        pipe.expire(cursor_key(sandbox_id), CURSOR_TTL_SECONDS)
+    pipe.execute()
+
+
+def _rewind(redis: Redis, results: Sequence[Stored]) -> None:
+    """Records are missing in Redis for good: have the journal ship from what is stored."""
+    for result in results:
+        if result.gap:
+            log.warning("Records of %s are missing in Redis; asking again", result.sandbox_id)
+            redis.hset(cursor_key(result.sandbox_id), "shipped", result.position)
+
+
+def _acknowledge(redis: Redis, entries: Sequence[Entry]) -> None:
+    ids: dict[int, list[bytes]] = {}
+    for entry in entries:
+        ids.setdefault(entry.shard, []).append(entry.id)
+    pipe = redis.pipeline(transaction=False)
+    for shard, done in ids.items():
+        pipe.xack(shard_key(shard), GROUP, *done)
+        pipe.xdel(shard_key(shard), *done)
+    if ids:
+        pipe.execute()

@@ -1,4 +1,4 @@
-"""What the host and its callers hand each other. Imports neither Django nor the rest of the host."""
+"""What the host and its callers hand each other. Imports neither Django nor the host itself."""
 
 from __future__ import annotations
 

@@ -1,0 +1,348 @@
+/* The loop: connections, their frames, and what is due. */
+#include "agent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static int epoll_fd;
+static struct connection *connections;
+static int connection_count;
+
+int64_t now_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+int64_t now_ms(void) { return now_us() / 1000; }
+
+/* Sets what is waited for. 0 takes the descriptor out: a closed pipe would report for ever. */
+bool source_watch(struct source *source, uint32_t events)
+{
+    struct epoll_event wanted = {.events = events, .data.ptr = source};
+    int how = source->events == 0 ? EPOLL_CTL_ADD : events == 0 ? EPOLL_CTL_DEL : EPOLL_CTL_MOD;
+    if (source->fd < 0 || source->events == events)
+        return true;
+    if (epoll_ctl(epoll_fd, how, source->fd, &wanted) < 0)
+        return false;
+    source->events = events;
+    return true;
+}
+
+void source_close(struct source *source)
+{
+    if (source->fd < 0)
+        return;
+    source_watch(source, 0);
+    close(source->fd);
+    source->fd = -1;
+}
+
+/* ---- sending ------------------------------------------------------------------------------ */
+
+bool has_unsent(const struct connection *c) { return c->out_sent < c->out_size; }
+
+static void watch_connection(struct connection *c)
+{
+    bool held = c->feeds && c->feeds->input_size > 0;
+    uint32_t wanted = (held ? EPOLLRDHUP : EPOLLIN) | (has_unsent(c) ? EPOLLOUT : 0);
+    if (!source_watch(&c->source, wanted))
+        c->broken = true;
+}
+
+static void flush(struct connection *c)
+{
+    while (!c->broken && has_unsent(c)) {
+        ssize_t n = send(c->source.fd, c->out + c->out_sent, c->out_size - c->out_sent, MSG_NOSIGNAL);
+        if (n > 0)
+            c->out_sent += (size_t)n;
+        else if (n < 0 && errno == EINTR)
+            continue;
+        else if (n < 0 && errno == EAGAIN)
+            break;
+        else
+            c->broken = true;
+    }
+    if (!has_unsent(c))
+        c->out_size = c->out_sent = 0;
+}
+
+static bool make_room(struct connection *c, size_t more)
+{
+    size_t room = c->out_size + more;
+    if (room > PENDING_MAX)
+        return false;
+    if (room <= c->out_room)
+        return true;
+    uint8_t *grown = realloc(c->out, room);
+    if (!grown)
+        return false;
+    c->out = grown;
+    c->out_room = room;
+    return true;
+}
+
+void send_frame(struct connection *c, uint8_t type, const void *payload, size_t length)
+{
+    if (c->broken)
+        return;
+    if (!make_room(c, 5 + length)) {
+        c->broken = true;
+        return;
+    }
+    c->out_size += put_frame_head(c->out + c->out_size, type, length);
+    if (length)
+        memcpy(c->out + c->out_size, payload, length);
+    c->out_size += length;
+    flush(c);
+    watch_connection(c);
+}
+
+void send_error(struct connection *c, enum stage stage, int error)
+{
+    struct writer w = {.length = 0};
+    put_u8(&w, (uint8_t)stage);
+    put_u32(&w, (uint32_t)error);
+    send_frame(c, ANS_ERROR, w.bytes, w.length);
+}
+
+void send_ok(struct connection *c)
+{
+    struct writer w = {.length = 0};
+    put_u32(&w, PROTOCOL_VERSION);
+    send_frame(c, ANS_OK, w.bytes, w.length);
+}
+
+void input_resume(struct connection *c) { watch_connection(c); }
+
+/* ---- receiving ---------------------------------------------------------------------------- */
+
+/* The child takes the socket; only what belongs to this one frame has been read from it. */
+static void hand_to_child(struct connection *c, uint8_t type, struct reader *r)
+{
+    int pid = fork();
+    if (pid == 0)
+        file_operation(c->source.fd, type, r);
+    if (pid < 0)
+        send_error(c, STAGE_FORK, errno);
+    c->broken = true;
+}
+
+static void dispatch(struct connection *c, uint8_t type, struct reader *r)
+{
+    switch (type) {
+    case REQ_SPAWN: command_spawn(c, r); break;
+    case REQ_ATTACH: command_attach(c, r); break;
+    case REQ_ACK: command_acknowledge(c, r); break;
+    case REQ_FORGET: command_forget(c, r); break;
+    case REQ_KILL: command_kill(c, r); break;
+    case REQ_LIST: command_list(c); break;
+    case REQ_INPUT: command_input(c, r); break;
+    case REQ_RESIZE: command_resize(c, r); break;
+    case REQ_PING: send_ok(c); break;
+    case REQ_READ: case REQ_WRITE: case REQ_DELETE:
+    case REQ_MKDIR: case REQ_MOVE: case REQ_STAT:
+        if (c->follows || c->feeds || has_unsent(c))
+            c->broken = true;
+        else
+            hand_to_child(c, type, r);
+        break;
+    default: c->broken = true;
+    }
+}
+
+static void frame_complete(struct connection *c)
+{
+    struct reader r = {c->body, c->body + c->body_size, false};
+    uint8_t type = c->head[4], *body = c->body;
+    size_t size = c->body_size;
+    c->body = NULL;
+    c->head_got = c->body_got = c->body_size = 0;
+    if (c->feeds)
+        input_frame(c, type, body, size);
+    else
+        dispatch(c, type, &r);
+    free(body);
+}
+
+static bool head_complete(struct connection *c)
+{
+    struct reader r = {c->head, c->head + 4, false};
+    c->body_size = get_u32(&r);
+    if (c->body_size > FRAME_MAX)
+        return false;
+    c->body = malloc(c->body_size + 1);
+    return c->body != NULL;
+}
+
+/* Reads no further than the frame at hand. True while there may be more. */
+static bool receive(struct connection *c)
+{
+    bool in_head = c->head_got < sizeof c->head;
+    uint8_t *to = in_head ? c->head + c->head_got : c->body + c->body_got;
+    size_t wanted = in_head ? sizeof c->head - c->head_got : c->body_size - c->body_got;
+    ssize_t n = wanted ? recv(c->source.fd, to, wanted, 0) : 0;
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return errno == EINTR;
+    if (n < 0 || (n == 0 && wanted))
+        return !(c->broken = true);
+    *(in_head ? &c->head_got : &c->body_got) += (size_t)n;
+    if (in_head && c->head_got == sizeof c->head && !head_complete(c))
+        return !(c->broken = true);
+    if (c->head_got == sizeof c->head && c->body_got == c->body_size)
+        frame_complete(c);
+    return true;
+}
+
+static void connection_free(struct connection *c)
+{
+    for (struct connection **at = &connections; *at; at = &(*at)->next)
+        if (*at == c) {
+            *at = c->next;
+            break;
+        }
+    if (c->follows)
+        c->follows->follower = NULL;
+    if (c->feeds)
+        c->feeds->feeder = NULL;
+    source_close(&c->source);
+    free(c->body);
+    free(c->out);
+    free(c);
+    connection_count--;
+}
+
+static void connection_ready(struct source *source, uint32_t events)
+{
+    struct connection *c = (struct connection *)source;
+    if (events & EPOLLOUT)
+        flush(c);
+    for (int frames = 0; (events & EPOLLIN) && frames < 32 && !c->broken; frames++)
+        if (!receive(c) || (c->feeds && c->feeds->input_size))
+            break;
+    if (events & EPOLLERR || (!(events & EPOLLIN) && events & (EPOLLHUP | EPOLLRDHUP)))
+        c->broken = true;
+    if (!c->broken && c->follows && !has_unsent(c))
+        command_pump(c->follows);
+    if (!c->broken)
+        watch_connection(c);
+}
+
+static void sweep(void)
+{
+    for (struct connection *c = connections, *next; c; c = next) {
+        next = c->next;
+        if (c->broken)
+            connection_free(c);
+    }
+}
+
+/* ---- the listener and the children -------------------------------------------------------- */
+
+static void listener_ready(struct source *source, uint32_t events)
+{
+    (void)events;
+    int fd = accept4(source->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0)
+        return;
+    struct connection *c = connection_count < CONNECTIONS_MAX ? calloc(1, sizeof *c) : NULL;
+    if (!c) {
+        close(fd);
+        return;
+    }
+    c->source.fd = fd;
+    c->source.ready = connection_ready;
+    c->next = connections;
+    connections = c;
+    connection_count++;
+    watch_connection(c);
+}
+
+static void child_ready(struct source *source, uint32_t events)
+{
+    struct signalfd_siginfo info;
+    struct rusage usage;
+    int status, pid;
+    (void)events;
+    while (read(source->fd, &info, sizeof info) > 0)
+        ;
+    while ((pid = wait4(-1, &status, WNOHANG, &usage)) > 0)
+        command_reaped(pid, status, &usage);
+}
+
+static int listen_at(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    if (fd < 0 || strlen(path) >= sizeof address.sun_path)
+        return -1;
+    memcpy(address.sun_path, path, strlen(path));
+    unlink(path);
+    mode_t old = umask(077);
+    int failed = bind(fd, (struct sockaddr *)&address, sizeof address) || listen(fd, 64);
+    umask(old);
+    return failed ? -1 : fd;
+}
+
+static int open_listener(int argc, char **argv)
+{
+    int fd = -1, listening = 0;
+    socklen_t size = sizeof listening;
+    if (argc == 3 && !strcmp(argv[1], "--fd"))
+        fd = atoi(argv[2]);
+    else if (argc == 3 && !strcmp(argv[1], "--path"))
+        fd = listen_at(argv[2]);
+    if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) || !listening)
+        return -1;
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    return fd;
+}
+
+static int child_signals(void)
+{
+    sigset_t mask;
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &mask, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    return signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+int main(int argc, char **argv)
+{
+    static struct source listener = {.ready = listener_ready}, children = {.ready = child_ready};
+    struct epoll_event event;
+    prctl(PR_SET_DUMPABLE, 0);
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    listener.fd = open_listener(argc, argv);
+    children.fd = child_signals();
+    if (listener.fd < 0 || !source_watch(&listener, EPOLLIN) || !source_watch(&children, EPOLLIN)) {
+        fprintf(stderr, "usage: agent --fd LISTENING_SOCKET | --path SOCKET\n");
+        return 2;
+    }
+    for (;;) {
+        /* One event at a time: handling it may free what a second one would point at. */
+        int64_t wait = commands_tick();
+        sweep();
+        if (epoll_wait(epoll_fd, &event, 1, wait > 60000 ? 60000 : (int)wait) == 1) {
+            struct source *source = event.data.ptr;
+            source->ready(source, event.events);
+        }
+    }
+}

@@ -1,0 +1,188 @@
+/* What changes a file system: write, delete, make, move. In the child, like all of files.c. */
+#include "files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void get_roots(struct reader *r, struct roots *roots)
+{
+    roots->count = get_u32(r);
+    if (roots->count > sizeof roots->at / sizeof *roots->at)
+        fail(STAGE_REQUEST, EINVAL);
+    for (uint32_t i = 0; i < roots->count; i++)
+        roots->at[i] = get_str(r, PATH_BYTES - 1);
+    if (r->bad)
+        fail(STAGE_REQUEST, EINVAL);
+}
+
+static void place(const char *path, const struct roots *roots, bool follow, bool itself,
+                  char resolved[PATH_BYTES])
+{
+    int error = path_resolve(path, follow, resolved);
+    if (error)
+        fail(STAGE_FILE, error);
+    if (!path_within(resolved, roots, itself))
+        fail(STAGE_OUTSIDE, EPERM);
+}
+
+static int open_temporary(const char *resolved)
+{
+    const char *name = strrchr(resolved, '/') + 1;
+    int error = path_make_parents(resolved);
+    if (error)
+        fail(STAGE_FILE, error);
+    int length = snprintf(temporary, PATH_BYTES, "%.*s.ork-%d-%ld", (int)(name - resolved), resolved,
+                          (int)getpid(), (long)now_us());
+    if (length >= PATH_BYTES) {
+        temporary[0] = 0;
+        fail(STAGE_FILE, ENAMETOOLONG);
+    }
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        temporary[0] = 0;
+        fail(STAGE_FILE, errno);
+    }
+    return fd;
+}
+
+static void write_all(int fd, const uint8_t *bytes, size_t length)
+{
+    while (length) {
+        ssize_t n = write(fd, bytes, length);
+        if (n < 0 && errno != EINTR)
+            fail(STAGE_FILE, errno);
+        if (n > 0) {
+            bytes += n;
+            length -= (size_t)n;
+        }
+    }
+}
+
+static void put_in_place(int fd, uint32_t mode, const char *resolved)
+{
+    struct stat st;
+    if (fchmod(fd, mode & 07777) < 0 || fstat(fd, &st) < 0 || rename(temporary, resolved) < 0)
+        fail(STAGE_FILE, errno);
+    temporary[0] = 0;
+    answer_meta(&st);
+}
+
+void write_file(struct reader *r)
+{
+    static uint8_t bytes[CHUNK_MAX];
+    char resolved[PATH_BYTES];
+    struct roots roots;
+    struct stat st;
+    uint8_t type = REQ_DATA;
+    uint64_t size = get_u64(r), total = 0;
+    uint32_t mode = get_u32(r);
+    const char *path = get_str(r, PATH_BYTES - 1);
+    get_roots(r, &roots);
+    place(path, &roots, true, false, resolved);
+    if (path[strlen(path) - 1] == '/' || (lstat(resolved, &st) == 0 && S_ISDIR(st.st_mode)))
+        fail(STAGE_FILE, EISDIR);
+    if (lstat(resolved, &st) == 0 && !S_ISREG(st.st_mode))
+        fail(STAGE_KIND, 0);
+    int fd = open_temporary(resolved);
+    answer(ANS_READY, NULL, 0);
+    for (;;) {
+        size_t length = receive_frame(&type, bytes);
+        total += length;
+        if (type != REQ_DATA || total > size)
+            break;
+        write_all(fd, bytes, length);
+    }
+    if (type != REQ_END || total != size)
+        fail(STAGE_REQUEST, EINVAL);
+    put_in_place(fd, mode, resolved);
+}
+
+void delete_file(struct reader *r)
+{
+    char resolved[PATH_BYTES];
+    struct roots roots;
+    struct stat st;
+    const char *path = get_str(r, PATH_BYTES - 1);
+    get_roots(r, &roots);
+    place(path, &roots, false, false, resolved);
+    if (lstat(resolved, &st) < 0)
+        fail(STAGE_FILE, errno);
+    if (S_ISDIR(st.st_mode))
+        fail(STAGE_FILE, EISDIR);
+    if (unlink(resolved) < 0)
+        fail(STAGE_FILE, errno);
+    answer_meta(&st);
+}
+
+void make_directory(struct reader *r)
+{
+    char resolved[PATH_BYTES];
+    struct roots roots;
+    struct stat st;
+    bool parents = get_u32(r) != 0;
+    const char *path = get_str(r, PATH_BYTES - 1);
+    get_roots(r, &roots);
+    place(path, &roots, true, true, resolved);
+    int error = parents ? path_make_parents(resolved) : 0;
+    if (error)
+        fail(STAGE_FILE, error);
+    bool made = mkdir(resolved, 0755) == 0;
+    error = errno;
+    if (!made && !(parents && error == EEXIST))
+        fail(STAGE_FILE, error);
+    if (stat(resolved, &st) < 0)
+        fail(STAGE_FILE, errno);
+    if (!S_ISDIR(st.st_mode))
+        fail(STAGE_FILE, EEXIST);
+    answer_meta(&st);
+}
+
+/* From one file system to another only a regular file goes, as a copy. */
+static void move_by_copy(const char *source, const char *destination, const struct stat *st)
+{
+    static uint8_t bytes[CHUNK_MAX];
+    ssize_t n;
+    if (!S_ISREG(st->st_mode))
+        fail(STAGE_FILE, EXDEV);
+    int from = open(source, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (from < 0)
+        fail(STAGE_FILE, errno);
+    int to = open_temporary(destination);
+    while ((n = read(from, bytes, sizeof bytes)) > 0) {
+        still_moving();
+        write_all(to, bytes, (size_t)n);
+    }
+    if (n < 0 || fchmod(to, st->st_mode & 07777) < 0 || rename(temporary, destination) < 0)
+        fail(STAGE_FILE, errno);
+    temporary[0] = 0;
+    if (unlink(source) < 0)
+        fail(STAGE_FILE, errno);
+}
+
+void move_path(struct reader *r)
+{
+    char source[PATH_BYTES], destination[PATH_BYTES];
+    struct roots roots;
+    struct stat st, there;
+    const char *from = get_str(r, PATH_BYTES - 1), *to = get_str(r, PATH_BYTES - 1);
+    get_roots(r, &roots);
+    place(from, &roots, false, false, source);
+    place(to, &roots, false, false, destination);
+    if (lstat(source, &st) < 0)
+        fail(STAGE_FILE, errno);
+    if (lstat(destination, &there) == 0 && S_ISDIR(there.st_mode))
+        fail(STAGE_FILE, EEXIST);
+    int error = path_make_parents(destination);
+    if (error)
+        fail(STAGE_FILE, error);
+    if (rename(source, destination) < 0) {
+        if (errno != EXDEV)
+            fail(STAGE_FILE, errno);
+        move_by_copy(source, destination, &st);
+    }
+    answer_meta(&st);
+}

@@ -1,0 +1,75 @@
+/* Stdin: a connection turned over to a command. While the command does not read, neither do we. */
+#include "agent.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+void input_drop(struct command *k)
+{
+    source_close(&k->input);
+    free(k->input_bytes);
+    k->input_bytes = NULL;
+    k->input_size = k->input_sent = 0;
+    if (k->feeder) {
+        k->feeder->feeds = NULL;
+        k->feeder->broken = true;
+        k->feeder = NULL;
+    }
+}
+
+static void write_on(struct command *k)
+{
+    while (k->input_sent < k->input_size) {
+        ssize_t n = write(k->input.fd, k->input_bytes + k->input_sent, k->input_size - k->input_sent);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == EAGAIN)
+            break;
+        if (n < 0) {
+            input_drop(k);
+            return;
+        }
+        k->input_sent += (size_t)n;
+    }
+    if (k->input_sent < k->input_size) {
+        source_watch(&k->input, EPOLLOUT);
+        return;
+    }
+    source_watch(&k->input, 0);
+    free(k->input_bytes);
+    k->input_bytes = NULL;
+    k->input_size = k->input_sent = 0;
+    if (k->input_end)
+        input_drop(k);
+    else if (k->feeder)
+        input_resume(k->feeder);
+}
+
+void input_ready(struct source *source, uint32_t events)
+{
+    (void)events;
+    write_on((struct command *)((char *)source - offsetof(struct command, input)));
+}
+
+/* Answers OK for what is taken, so the host always knows how far the command has read. */
+void input_frame(struct connection *c, uint8_t type, const uint8_t *bytes, size_t length)
+{
+    struct command *k = c->feeds;
+    if ((type != REQ_DATA && type != REQ_END) || length > CHUNK_MAX || k->input_size) {
+        c->broken = true;
+        return;
+    }
+    k->input_end = type == REQ_END;
+    if (length && !(k->input_bytes = malloc(length))) {
+        c->broken = true;
+        return;
+    }
+    if (length)
+        memcpy(k->input_bytes, bytes, length);
+    k->input_size = length;
+    send_ok(c);
+    write_on(k);
+}

@@ -1,0 +1,99 @@
+"""The agent's short questions: which commands it has, kill one, feed one, resize one."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+from sandboxes.host.agent.frames import (
+    CHUNK,
+    PROTOCOL_VERSION,
+    Answer,
+    Ask,
+    Fields,
+    Listed,
+    lost,
+    text,
+)
+from sandboxes.host.agent.link import Link, linked
+
+
+async def ping(path: Path) -> None:
+    """Raises ``HostError`` agent_lost unless an agent of our protocol answers."""
+    async with linked(path) as link:
+        await link.send(Ask.PING)
+        version = Fields(await link.expect(Answer.OK, subject="ping")).u32()
+        if version != PROTOCOL_VERSION:
+            raise lost("it speaks another version")
+
+
+async def listed(path: Path) -> list[Listed]:
+    """Every command that runs, or has ended without the host having forgotten it."""
+    found: list[Listed] = []
+    async with linked(path) as link:
+        await link.send(Ask.LIST)
+        while True:
+            kind, payload = await link.answer(subject="the list of commands")
+            if kind is Answer.END:
+                return found
+            if kind is not Answer.ENTRY or len(found) >= 1024:
+                raise lost("an answer to another question")
+            found.append(Listed.parse(payload))
+
+
+async def kill(path: Path, command_id: str) -> None:
+    """TERM to the command's process group, KILL two seconds later. An ended one is left alone."""
+    async with linked(path) as link:
+        await link.send(Ask.KILL, text(command_id))
+        await link.expect(Answer.OK, subject=command_id)
+
+
+async def forget(path: Path, command_id: str) -> None:
+    """Lets go of a command that has ended. Raises ``HostError`` not_found for an unknown one."""
+    async with linked(path) as link:
+        await link.send(Ask.FORGET, text(command_id))
+        await link.expect(Answer.OK, subject=command_id)
+
+
+async def resize(path: Path, command_id: str, *, rows: int, columns: int) -> None:
+    """Sets the size of a command's terminal."""
+    async with linked(path) as link:
+        await link.send(Ask.RESIZE, text(command_id) + struct.pack("<HH", rows, columns))
+        await link.expect(Answer.OK, subject=command_id)
+
+
+class Feeder:
+    """A command's stdin. One at a time: a second one takes over from the first."""
+
+    def __init__(self, link: Link, command_id: str) -> None:
+        self._link = link
+        self._command_id = command_id
+
+    @classmethod
+    async def open(cls, path: Path, command_id: str) -> Feeder:
+        """Raises ``HostError`` invalid when the command was started without stdin."""
+        link = await Link.open(path)
+        try:
+            await link.send(Ask.INPUT, text(command_id))
+            await link.expect(Answer.OK, subject=command_id)
+        except BaseException:
+            link.close()
+            raise
+        return cls(link, command_id)
+
+    async def write(self, data: bytes) -> None:
+        """Returns when the agent has taken it, which waits while the command does not read."""
+        for start in range(0, len(data), CHUNK):
+            await self._link.send(Ask.DATA, data[start : start + CHUNK])
+            kind, _ = await self._link.receive()
+            if kind is not Answer.OK:
+                raise lost("an answer to another question")
+
+    async def end(self) -> None:
+        """Closes the command's stdin."""
+        await self._link.send(Ask.END)
+        await self._link.receive()
+
+    def close(self) -> None:
+        """Lets go of stdin without closing it."""
+        self._link.close()

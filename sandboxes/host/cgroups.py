@@ -1,0 +1,137 @@
+"""The machine's cgroups, version 1, 2 or both: where a sandbox's limits are and what they counted.
+
+The OCI runtime sets the limits; this reads the counters and removes what is left.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+_NEEDED = ("memory", "cpu", "pids")
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """How often this group met its limits since it was made."""
+
+    oom_kills: int
+    forks_refused: int
+
+
+class Cgroups:
+    """Every mounted hierarchy. ``unified`` is version 2 when it has the controllers we need."""
+
+    def __init__(self, mountinfo: str | None = None) -> None:
+        text = Path("/proc/self/mountinfo").read_text() if mountinfo is None else mountinfo
+        self.roots: list[Path] = []
+        self._controllers: dict[str, Path] = {}
+        for line in text.splitlines():
+            before, _, after = line.partition(" - ")
+            kind, _, options = after.split()[:3]
+            if kind not in {"cgroup", "cgroup2"}:
+                continue
+            root = Path(_unescape(before.split()[4]))
+            if root in self.roots:
+                continue
+            self.roots.append(root)
+            for name in self._controllers_of(root, kind, options):
+                self._controllers.setdefault(name, root)
+
+    @staticmethod
+    def _controllers_of(root: Path, kind: str, options: str) -> list[str]:
+        if kind == "cgroup":
+            return options.split(",")
+        with suppress(OSError):
+            return (root / "cgroup.controllers").read_text().split()
+        return []
+
+    @property
+    def missing(self) -> list[str]:
+        """Controllers without which a sandbox could not be held to its size."""
+        return [name for name in _NEEDED if name not in self._controllers]
+
+    @cached_property
+    def unified(self) -> bool:
+        memory = self._controllers.get("memory")
+        return memory is not None and (memory / "cgroup.controllers").exists()
+
+    def limits_swap(self) -> bool:
+        """Whether this kernel counts swap, so that a limit on it can be set."""
+        if self.unified:
+            return any(self._controllers["memory"].glob("*/memory.swap.max"))
+        return (self._controllers["memory"] / "memory.memsw.limit_in_bytes").exists()
+
+    def group(self, path: str) -> Group:
+        """The group at ``/path`` below every root. It need not exist."""
+        return Group(
+            folders=[root / path.lstrip("/") for root in self.roots],
+            memory=self._controllers["memory"] / path.lstrip("/"),
+            pids=self._controllers["pids"] / path.lstrip("/"),
+            unified=self.unified,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One sandbox's cgroup in every hierarchy, or the folder that holds them all."""
+
+    folders: Sequence[Path]
+    memory: Path
+    pids: Path
+    unified: bool
+
+    def counters(self) -> Counters:
+        """Zero for what the kernel does not tell or when the group is gone."""
+        events = self.memory / ("memory.events" if self.unified else "memory.oom_control")
+        return Counters(
+            oom_kills=_field(events, "oom_kill"),
+            forks_refused=_field(self.pids / "pids.events", "max"),
+        )
+
+    def processes(self) -> list[int]:
+        """Ids on this machine of everything in the group."""
+        with suppress(OSError):
+            return [int(line) for line in (self.pids / "cgroup.procs").read_text().split()]
+        return []
+
+    def children(self) -> set[str]:
+        """Names of the groups right below, in any hierarchy."""
+        names: set[str] = set()
+        for folder in self.folders:
+            with suppress(OSError):
+                names |= {entry.name for entry in os.scandir(folder) if entry.is_dir()}
+        return names
+
+    def remove(self) -> bool:
+        """Remove the empty group everywhere. False while something still runs in it."""
+        removed = [_remove(folder) for folder in self.folders]
+        return all(removed)
+
+
+def _remove(folder: Path) -> bool:
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _field(path: Path, name: str) -> int:
+    try:
+        text = path.read_text()
+    except OSError:
+        return 0
+    match = re.search(rf"^{name} (\d+)$", text, re.MULTILINE)
+    return int(match[1]) if match else 0
+
+
+def _unescape(path: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), path)

@@ -1,0 +1,146 @@
+"""The mount calls that Python lacks, as plain blocking functions that raise ``OSError``.
+
+The host does all its mounting in a mount namespace of its own (``own_mounts``). Nothing of it
+shows on the machine, and whatever a killed host leaves behind the kernel takes down by itself:
+a sandbox lives on in its own namespace, which holds what it needs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import threading
+from pathlib import Path
+
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOATIME = 1, 2, 4, 1024
+MS_REC, MS_SLAVE = 16384, 1 << 19
+MNT_DETACH = 2
+
+_CLONE_NEWNS, _CLONE_NEWUTS = 0x00020000, 0x04000000
+_SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_MOUNT_SETATTR = 428, 429, 442
+_AT_FDCWD, _AT_EMPTY_PATH = -100, 0x1000
+_OPEN_TREE_CLONE, _OPEN_TREE_CLOEXEC, _MOVE_MOUNT_F_EMPTY_PATH = 1, 0o2000000, 4
+_ATTR_RDONLY, _ATTR_NOSUID, _ATTR_NODEV, _ATTR_IDMAP = 0x1, 0x2, 0x4, 0x00100000
+
+#: How many user and group ids a sandbox has.
+IDS = 65536
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _MountAttr(ctypes.Structure):
+    _fields_ = (
+        ("attr_set", ctypes.c_uint64),
+        ("attr_clr", ctypes.c_uint64),
+        ("propagation", ctypes.c_uint64),
+        ("userns_fd", ctypes.c_uint64),
+    )
+
+
+def _checked(result: int, what: str) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), what)
+    return result
+
+
+def own_mounts() -> None:
+    """Move this process to a mount namespace of its own. Call before any thread is started."""
+    _checked(_libc.unshare(_CLONE_NEWNS), "unshare")
+    _checked(_libc.mount(None, b"/", None, MS_REC | MS_SLAVE, None), "/")
+
+
+def mount(source: str, target: Path, fstype: str, *, flags: int = 0, data: str = "") -> None:
+    """mount(2)."""
+    result = _libc.mount(
+        source.encode(), os.fsencode(target), fstype.encode(), flags, data.encode()
+    )
+    _checked(result, str(target))
+
+
+def detach(target: Path) -> None:
+    """Take a mount out of the tree; it ends when nobody uses it. Nothing mounted there is fine."""
+    if _libc.umount2(os.fsencode(target), MNT_DETACH) < 0:
+        number = ctypes.get_errno()
+        if number not in {22, 2}:
+            raise OSError(number, os.strerror(number), str(target))
+
+
+def bind_idmapped(source: Path, target: Path, userns_fd: int) -> None:
+    """Bind ``source`` read-only on ``target`` with owners shifted as ``userns_fd`` maps them."""
+    tree = _checked(
+        _libc.syscall(
+            _SYS_OPEN_TREE,
+            _AT_FDCWD,
+            os.fsencode(source),
+            _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC,
+        ),
+        str(source),
+    )
+    try:
+        wanted = _ATTR_RDONLY | _ATTR_NOSUID | _ATTR_NODEV | _ATTR_IDMAP
+        attr = _MountAttr(wanted, 0, 0, userns_fd)
+        result = _libc.syscall(
+            _SYS_MOUNT_SETATTR,
+            tree,
+            b"",
+            _AT_EMPTY_PATH,
+            ctypes.byref(attr),
+            ctypes.c_size_t(ctypes.sizeof(attr)),
+        )
+        _checked(result, f"idmap {source}")
+        result = _libc.syscall(
+            _SYS_MOVE_MOUNT,
+            tree,
+            b"",
+            _AT_FDCWD,
+            os.fsencode(target),
+            _MOVE_MOUNT_F_EMPTY_PATH,
+        )
+        _checked(result, str(target))
+    finally:
+        os.close(tree)
+
+
+def user_namespace(base: int) -> int:
+    """A descriptor of a new user namespace that maps ids 0…65535 to ``base``….
+
+    A process with threads cannot enter one and need not fork for it: ``cat`` is started in it and
+    gives back a byte once it is there. The namespace lives as long as the descriptor.
+    """
+    with subprocess.Popen(
+        ["unshare", "--user", "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as keeper:
+        if keeper.stdin is None or keeper.stdout is None:
+            raise OSError("no pipes to the new user namespace")
+        keeper.stdin.write(b".")
+        keeper.stdin.flush()
+        if keeper.stdout.read(1) != b".":
+            raise OSError(1, "this kernel makes no user namespaces")
+        for name in ("uid_map", "gid_map"):
+            Path(f"/proc/{keeper.pid}/{name}").write_text(f"0 {base} {IDS}\n")
+        return os.open(f"/proc/{keeper.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def set_hostname(pid: int, name: str) -> None:
+    """Name the machine that ``pid`` sees. Works in a thread of its own, which ends with it."""
+    failure: list[OSError] = []
+    thread = threading.Thread(target=_set_hostname, args=(pid, name, failure))
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
+
+
+def _set_hostname(pid: int, name: str, failure: list[OSError]) -> None:
+    text = name.encode()
+    try:
+        fd = os.open(f"/proc/{pid}/ns/uts", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _checked(_libc.setns(fd, _CLONE_NEWUTS), "setns")
+        finally:
+            os.close(fd)
+        _checked(_libc.sethostname(text, ctypes.c_size_t(len(text))), "sethostname")
+    except OSError as error:
+        failure.append(error)

@@ -1,0 +1,118 @@
+"""The OCI runtime behind a small interface, so that another one is another class."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+from sandboxes.host.types import HostError
+
+START_SECONDS = 30.0
+_OLDEST_RUNC = (1, 1)
+
+
+class Runtime(Protocol):
+    """Starts and forgets containers. Every method blocks; none is called in the event loop."""
+
+    def trouble(self) -> str | None:
+        """Why this runtime cannot be used here, as a sentence; None when it can."""
+
+    def start(self, container_id: str, bundle: Path, *, listener: int) -> int:
+        """Run a bundle with ``listener`` as PID 1's descriptor 3; PID 1's id on this machine."""
+
+    def forget(self, container_id: str) -> None:
+        """Drop the record of a container whose PID 1 has ended."""
+
+    def containers(self) -> list[str]:
+        """Ids of all containers it has a record of."""
+
+    def init_pid(self, container_id: str) -> int | None:
+        """PID 1's id as recorded, whether or not it still runs."""
+
+
+class Runc:
+    """runc from the distribution; its records lie in ``root``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.path = shutil.which("runc", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+
+    def trouble(self) -> str | None:
+        if self.path is None:
+            return "runc is not installed; install it with the distribution's packages."
+        done = subprocess.run(
+            [self.path, "--version"], capture_output=True, text=True, timeout=10, check=False
+        )
+        match = re.search(r"runc version (\d+)\.(\d+)", done.stdout)
+        if match is None:
+            return f"{self.path} does not tell its version; install runc 1.1 or newer."
+        if (int(match[1]), int(match[2])) < _OLDEST_RUNC:
+            return f"runc {match[1]}.{match[2]} is too old; install runc 1.1 or newer."
+        return None
+
+    def start(self, container_id: str, bundle: Path, *, listener: int) -> int:
+        log, pid_file = bundle / "runc.log", bundle / "runc.pid"
+        command = ["runc", "--root", str(self.root), "--log", str(log), "--log-format", "json"]
+        command += ["run", "--detach", "--preserve-fds", "1", "--pid-file", str(pid_file)]
+        status = self._run([*command, "--bundle", str(bundle), container_id], listener)
+        if status != 0:
+            reason = _last_message(log)
+            raise HostError("internal", f"The sandbox could not be started: {reason}")
+        return int(pid_file.read_text())
+
+    def _run(self, command: list[str], listener: int) -> int:
+        """Spawned without a fork of this process, whose size would make that slow."""
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        high = os.dup(listener) if listener < 4 else listener
+        try:
+            actions = [(os.POSIX_SPAWN_DUP2, null, number) for number in range(3)]
+            actions.append((os.POSIX_SPAWN_DUP2, high, 3))
+            pid = os.posix_spawn(self.path or "runc", command, os.environ, file_actions=actions)
+        finally:
+            os.close(null)
+            if high != listener:
+                os.close(high)
+        return _wait(pid, START_SECONDS)
+
+    def forget(self, container_id: str) -> None:
+        shutil.rmtree(self.root / container_id, ignore_errors=True)
+
+    def containers(self) -> list[str]:
+        try:
+            return sorted(entry.name for entry in self.root.iterdir())
+        except FileNotFoundError:
+            return []
+
+    def init_pid(self, container_id: str) -> int | None:
+        with suppress(OSError, ValueError, KeyError):
+            state = json.loads((self.root / container_id / "state.json").read_text())
+            return int(state["init_process_pid"])
+        return None
+
+
+def _wait(pid: int, seconds: float) -> int:
+    """Its exit status; it is killed when it takes longer."""
+    fd = os.pidfd_open(pid)
+    try:
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        if not poll.poll(seconds * 1000):
+            signal.pidfd_send_signal(fd, signal.SIGKILL)
+    finally:
+        os.close(fd)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _last_message(log: Path) -> str:
+    """The last thing runc complained about."""
+    with suppress(OSError, ValueError, KeyError, IndexError):
+        return str(json.loads(log.read_text().strip().splitlines()[-1])["msg"])
+    return "runc did not say why."

@@ -1,0 +1,365 @@
+"""Slots: a started container with its own disk, ids and agent, before it is anybody's sandbox.
+
+A slot is made in one blocking go (about 40 ms) and can wait for its sandbox. Its name is the
+container's and the cgroup's; what it needs on disk is ``slots/<name>/`` and ``agents/<name>.sock``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sandboxes.host import disks, mounts, oci, process
+from sandboxes.host.cgroups import Cgroups, Group
+from sandboxes.host.process import Identity
+from sandboxes.host.runtime import Runtime
+from sandboxes.host.types import HostError
+
+#: The machine's ids from here on belong to sandboxes, 65536 to each slot.
+_FIRST_ID, _SLOTS = 1 << 30, 1 << 14
+_AGENT_SECONDS = 10.0
+_END_SECONDS = 5.0
+#: The agent's PING, an empty frame of type 9, and the type of its answer.
+_PING, _PONG = struct.pack("<IB", 0, 9), 68
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """All that makes two slots interchangeable. ``layers`` are paths, topmost first."""
+
+    layers: tuple[str, ...]
+    cpu: float
+    memory_mb: int
+    disk_mb: int
+    pids: int
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A running container. ``root`` is a descriptor of its root, to see how full its disk is."""
+
+    name: str
+    index: int
+    identity: Identity
+    pidfd: int
+    root: int
+    agent_socket: Path
+    group: Group
+
+    def alive(self) -> bool:
+        return not process.ended(self.pidfd)
+
+    def close(self) -> None:
+        """Let go of the descriptors; the kernel takes the disk down when the root's is closed."""
+        os.close(self.pidfd)
+        os.close(self.root)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a host keeps things. ``stage`` is in memory and in this process's mounts alone."""
+
+    directory: Path
+    stage: Path
+
+    @classmethod
+    def of(cls, directory: Path) -> Places:
+        tag = f"{zlib.crc32(os.fsencode(directory)):08x}"
+        return cls(directory, Path("/run", f"orkestr-{tag}"))
+
+    @property
+    def cgroup(self) -> str:
+        return f"/{self.stage.name}"
+
+    @property
+    def agents(self) -> Path:
+        return self.directory / "agents"
+
+    @property
+    def slots(self) -> Path:
+        return self.directory / "slots"
+
+    @property
+    def sandboxes(self) -> Path:
+        return self.directory / "sandboxes"
+
+    @property
+    def blanks(self) -> Path:
+        return self.directory / "blanks"
+
+    def prepare(self, agent: Path) -> None:
+        """Make the folders, and the stage: a place that a sandbox's own ids can reach into."""
+        for path in (self.directory, self.agents, self.slots, self.sandboxes, self.blanks):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.stage.mkdir(mode=0o711, exist_ok=True)
+        mounts.mount("tmpfs", self.stage, "tmpfs", data="mode=711,size=64m")
+        shutil.copyfile(agent, self.stage / "agent")
+        (self.stage / "agent").chmod(0o555)
+
+
+class Ids:
+    """Hands out slot numbers, the lowest free one first; each means a range of ids."""
+
+    def __init__(self, *, offset: int) -> None:
+        self._offset = offset
+        self._used: set[int] = set()
+        self._namespaces: dict[int, int] = {}
+        self._lock = threading.Lock()
+
+    def take(self) -> int:
+        with self._lock:
+            index = next((n for n in range(_SLOTS) if n not in self._used), None)
+            if index is None:
+                raise HostError("host_full", "This host has no ids left; end some sandboxes.")
+            self._used.add(index)
+            return index
+
+    def claim(self, index: int) -> None:
+        """Note a number that a running slot has from before."""
+        with self._lock:
+            self._used.add(index)
+
+    def release(self, index: int) -> None:
+        with self._lock:
+            self._used.discard(index)
+
+    def base(self, index: int) -> int:
+        """Two hosts on one machine start at different places, so that they rarely share ids."""
+        return _FIRST_ID + (self._offset + index) % _SLOTS * mounts.IDS
+
+    def namespace(self, index: int) -> int:
+        """A user namespace's descriptor for this number, kept for the next slot that has it."""
+        if index not in self._namespaces:
+            self._namespaces[index] = mounts.user_namespace(self.base(index))
+        return self._namespaces[index]
+
+
+class SlotMaker:
+    """Makes and unmakes slots. Every method blocks; several threads may call at once."""
+
+    def __init__(self, places: Places, runtime: Runtime, cgroups: Cgroups) -> None:
+        self.places = places
+        self.runtime = runtime
+        self.cgroups = cgroups
+        self.ids = Ids(offset=zlib.crc32(os.fsencode(places.directory)) % _SLOTS)
+        self._swap: bool | None = None
+        self._blank = threading.Lock()
+
+    def make(self, shape: Shape) -> Slot:
+        """A started container whose agent has answered. Raises ``HostError`` or ``OSError``."""
+        name = secrets.token_hex(4)
+        index = self.ids.take()
+        try:
+            return self._make(name, index, shape)
+        except BaseException:
+            self.discard(name, index)
+            raise
+
+    def _make(self, name: str, index: int, shape: Shape) -> Slot:
+        folder, bundle = self.places.slots / name, self.places.stage / name
+        folder.mkdir(mode=0o700)
+        self._save(name, index, None)
+        bundle.mkdir(mode=0o711)
+        disks.clone(self._blank_image(shape.disk_mb), folder / "disk.ext4")
+        try:
+            self._assemble(bundle, folder / "disk.ext4", index, shape.layers)
+            pid = self._start(name, bundle, index, shape)
+            root = os.open(bundle / "rootfs", os.O_PATH | os.O_CLOEXEC)
+        finally:
+            _strip(bundle)
+        identity = Identity.of(pid)
+        self._save(name, index, identity)
+        pidfd = process.watch(identity)
+        if pidfd is None:
+            os.close(root)
+            raise HostError("internal", "The sandbox ended as soon as it was started.")
+        return self._slot(name, index, identity, pidfd, root)
+
+    def _slot(self, name: str, index: int, identity: Identity, pidfd: int, root: int) -> Slot:
+        return Slot(
+            name=name,
+            index=index,
+            identity=identity,
+            pidfd=pidfd,
+            root=root,
+            agent_socket=self._socket(name),
+            group=self.group(name),
+        )
+
+    def _blank_image(self, size_mb: int) -> Path:
+        with self._blank:
+            return disks.blank(self.places.blanks, size_mb=size_mb)
+
+    def _assemble(self, bundle: Path, image: Path, index: int, layers: Sequence[str]) -> None:
+        """The root: layers read-only with owners shifted, the private disk on top."""
+        base, namespace = self.ids.base(index), self.ids.namespace(index)
+        disk, rootfs = bundle / "disk", bundle / "rootfs"
+        for path in (disk, rootfs):
+            path.mkdir()
+        disks.mount_image(image, disk)
+        lower = []
+        for number, layer in enumerate(layers):
+            target = bundle / f"lower{number}"
+            target.mkdir()
+            mounts.bind_idmapped(Path(layer), target, namespace)
+            lower.append(str(target))
+        for name in ("upper", "work"):
+            os.chown(disk / name, base, base)
+        mounts.mount(
+            "overlay",
+            rootfs,
+            "overlay",
+            flags=mounts.MS_NODEV | mounts.MS_NOSUID,
+            data=f"lowerdir={':'.join(lower)},upperdir={disk}/upper,workdir={disk}/work,volatile",
+        )
+
+    def _start(self, name: str, bundle: Path, index: int, shape: Shape) -> int:
+        config = oci.configuration(
+            oci.Bundle(
+                directory=bundle,
+                agent=self.places.stage / "agent",
+                cgroup=f"{self.places.cgroup}/{name}",
+                hostname="sandbox",
+                uid_base=self.ids.base(index),
+                cpu=shape.cpu,
+                memory_mb=shape.memory_mb,
+                pids=shape.pids,
+                swap=self._limits_swap(),
+            )
+        )
+        (bundle / "config.json").write_text(json.dumps(config))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            listener.bind(str(self._socket(name)))
+            listener.listen(512)
+            pid = self.runtime.start(name, bundle, listener=listener.fileno())
+        _greet(self._socket(name))
+        return pid
+
+    def _limits_swap(self) -> bool:
+        if self._swap is None:
+            self._swap = self.cgroups.limits_swap()
+        return self._swap
+
+    def found(self, name: str) -> Slot | None:
+        """The slot of this name if it still runs, after a restart of the host."""
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            row = json.loads((self.places.slots / name / "slot.json").read_text())
+            self.ids.claim(row["index"])
+            identity = Identity(**row["identity"])
+            pidfd = process.watch(identity)
+            if pidfd is None:
+                return None
+            try:
+                root = os.open(f"/proc/{identity.pid}/root", os.O_PATH | os.O_CLOEXEC)
+            except OSError:
+                os.close(pidfd)
+                raise
+            return self._slot(name, row["index"], identity, pidfd, root)
+        return None
+
+    def kill(self, slot: Slot) -> None:
+        """End everything in it. Raises ``HostError`` when it will not die."""
+        process.kill(slot.pidfd)
+        if not process.ended(slot.pidfd, wait_seconds=_END_SECONDS):
+            raise HostError("internal", "The sandbox does not die; the kernel holds a process.")
+
+    def unmake(self, slot: Slot) -> None:
+        """Remove every trace of a slot that has been killed."""
+        process.reap(slot.pidfd)
+        slot.close()
+        self.discard(slot.name, slot.index)
+
+    def discard(self, name: str, index: int | None = None) -> None:
+        """Remove whatever there is of a slot by that name, running or half made."""
+        group = self.group(name)
+        _kill_leftover(group)
+        self.runtime.forget(name)
+        self._socket(name).unlink(missing_ok=True)
+        if not _within(_END_SECONDS, group.remove):
+            raise HostError("internal", f"Processes of slot {name} do not die; they are left.")
+        _strip(self.places.stage / name)
+        shutil.rmtree(self.places.slots / name, ignore_errors=True)
+        if index is not None:
+            self.ids.release(index)
+
+    def group(self, name: str) -> Group:
+        return self.cgroups.group(f"{self.places.cgroup}/{name}")
+
+    def names(self) -> set[str]:
+        """Every name of which something is left: a folder, a record, a cgroup, a socket."""
+        return {
+            *(path.name for path in self.places.slots.iterdir()),
+            *(path.stem for path in self.places.agents.glob("*.sock")),
+            *self.runtime.containers(),
+            *self.cgroups.group(self.places.cgroup).children(),
+        }
+
+    def _socket(self, name: str) -> Path:
+        return self.places.agents / f"{name}.sock"
+
+    def _save(self, name: str, index: int, identity: Identity | None) -> None:
+        path = self.places.slots / name / "slot.json"
+        row = {"index": index, "identity": asdict(identity) if identity else None}
+        scratch = path.with_suffix(".new")
+        scratch.write_text(json.dumps(row))
+        scratch.rename(path)
+
+
+def _kill_leftover(group: Group) -> None:
+    for pid in group.processes():
+        with suppress(OSError):
+            fd = os.pidfd_open(pid)
+            process.kill(fd)
+            if process.ended(fd, wait_seconds=_END_SECONDS):
+                process.reap(fd)
+            os.close(fd)
+
+
+def _strip(bundle: Path) -> None:
+    """Take the bundle's mounts out of our tree; a started container holds them in its own."""
+    if not bundle.exists():
+        return
+    for path in bundle.iterdir():
+        if path.is_dir():
+            mounts.detach(path)
+            path.rmdir()
+        else:
+            path.unlink()
+    bundle.rmdir()
+
+
+def _greet(agent: Path) -> None:
+    """Wait for the agent's first answer."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_AGENT_SECONDS)
+        try:
+            probe.connect(str(agent))
+            probe.sendall(_PING)
+            answer = probe.recv(5)
+        except OSError as error:
+            raise HostError(
+                "agent_lost", f"The sandbox's agent does not answer: {error}"
+            ) from error
+    if len(answer) < 5 or answer[4] != _PONG:
+        raise HostError("agent_lost", "The sandbox's agent does not speak our protocol.")
+
+
+def _within(seconds: float, attempt: Callable[[], bool]) -> bool:
+    """Whether ``attempt`` comes true in time; the kernel gives no sign to wait for."""
+    deadline = time.monotonic() + seconds
+    while not attempt():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True

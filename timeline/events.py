@@ -30,6 +30,8 @@ class Kind(StrEnum):
     FILE_DELETED = "file.deleted"
     FILE_MOVED = "file.moved"
     FILE_MADE = "file.made"
+    NETWORK_ALLOWED = "network.allowed"
+    NETWORK_DENIED = "network.denied"
     LIMIT_HIT = "limit.hit"
     NOTE_ADDED = "note.added"
     LOG_UNREADABLE = "log.unreadable"

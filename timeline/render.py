@@ -1,0 +1,79 @@
+"""The one place that renders events: the same rows for history and for the live stream."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, Final
+
+from django.template.loader import get_template, select_template
+from django.utils.html import escape as escape_attribute
+
+from timeline import ansi
+from timeline.events import Event, Kind
+
+_FOLDER: Final = "timeline/rows"
+_KINDS: Final = frozenset(kind.value for kind in Kind)
+_STREAMS: Final = ("stdout", "stderr")
+
+log = logging.getLogger(__name__)
+
+
+def render_rows(events: Sequence[Event]) -> str:
+    """The rows of these events, one behind the other. Never raises for what an event holds."""
+    return "".join(map(render_row, events))
+
+
+def render_row(event: Event) -> str:
+    """One row. Output is most of a timeline and has a path of its own; the rest are templates."""
+    try:
+        if event.kind == Kind.COMMAND_OUTPUT:
+            return _output(event)
+        return _structural(event, stub=False)
+    except Exception:
+        log.exception("Event %s #%d cannot be shown as it is", event.sandbox_id, event.seq)
+        return _other(event)
+
+
+def render_stub(event: Event) -> str:
+    """The card of a command that began before the page: its head, for its rows to go into."""
+    return _structural(event, stub=True)
+
+
+def _structural(event: Event, *, stub: bool) -> str:
+    template = _template(event.kind if event.kind in _KINDS else "other")
+    html: str = template.render({"event": event, "data": event.data, "stub": stub})
+    return html
+
+
+def _other(event: Event) -> str:
+    html: str = _template("other").render({"event": event, "data": {}, "stub": False})
+    return html
+
+
+@cache
+def _template(name: str) -> Any:
+    """Kinds that have no template of their own share one."""
+    if name == "other":
+        return get_template(f"{_FOLDER}/other.html")
+    return select_template([f"{_FOLDER}/{name}.html", f"{_FOLDER}/other.html"])
+
+
+def _output(event: Event) -> str:
+    data = event.data
+    stream = data.get("stream")
+    body = ansi.to_html(str(data.get("text", "")), sgr=str(data.get("sgr") or ""))
+    span = f' data-span="{escape_attribute(event.span)}"' if event.span else ""
+    return (
+        f'<span class="out" id="e{event.seq}" data-seq="{event.seq}" data-kind="command.output"'
+        f' data-at="{event.at}"{span} data-stream="{stream if stream in _STREAMS else "stdout"}">'
+        f"{_left_out(data)}{body}</span>"
+    )
+
+
+def _left_out(data: Mapping[str, Any]) -> str:
+    dropped = int(data.get("dropped") or 0)
+    if not dropped:
+        return ""
+    return f'<span class="out-left">{dropped:,} bytes of output are not on the timeline</span>'

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import structlog
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import connection
 from django.http import HttpRequest, JsonResponse
 from redis.asyncio import Redis
+
+from accounts.database import in_database
 
 _log = structlog.get_logger(__name__)
 _LIMIT_SECONDS = 3
@@ -42,7 +43,7 @@ async def _answers(name: str, check: Callable[[], Awaitable[None]]) -> bool:
 
 
 async def _postgres() -> None:
-    await sync_to_async(_select_one)()
+    await in_database(_select_one)
 
 
 def _select_one() -> None:

@@ -7,18 +7,21 @@ import binascii
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
-from django.db import OperationalError, connection
-from django.db.models import QuerySet
+from django.db import InterfaceError, OperationalError, connection
+from django.db.models import Count, Q, QuerySet, TextField
+from django.db.models.functions import Cast
+from django.utils import timezone
 
+from accounts.database import lost
 from accounts.models import Account, Size
 from accounts.policy import TOKEN_ROLE, Principal
 from accounts.tokens import Parsed, Stored
 from sandboxes.errors import InvalidRequest, SandboxNotFound
 from sandboxes.limits import REGION, REGION_LABEL
-from sandboxes.models import LIVE, Sandbox
+from sandboxes.models import LIVE, Sandbox, Status
 from timeline.events import Actor
 
 SANDBOX_ID: Final = re.compile(r"sbx_[0-9A-HJKMNP-TV-Z]{26}")
@@ -58,8 +61,8 @@ def admission(*, presented: Parsed, sandbox_id: str | None) -> Admission | None:
     """
     try:
         row = _admission_row(presented, sandbox_id)
-    except OperationalError:
-        connection.close()
+    except (OperationalError, InterfaceError):
+        lost()
         row = _admission_row(presented, sandbox_id)
     if row is None:
         return None
@@ -100,13 +103,21 @@ def sandboxes_of(
     template: str | None = None,
     network: str | None = None,
     token_id: str | None = None,
+    text: str | None = None,
 ) -> QuerySet[Sandbox]:
-    """An account's sandboxes, newest first; ``metadata`` must match in every key."""
+    """An account's sandboxes, newest first; ``metadata`` must match in every key.
+
+    ``text`` is looked for in ids and in the metadata as it is written.
+    """
     rows = Sandbox.objects.filter(account_id=account_id).order_by("-id")
     if statuses:
         rows = rows.filter(status__in=statuses)
     if metadata:
         rows = rows.filter(metadata__contains=dict(metadata))
+    if text:
+        rows = rows.annotate(metadata_text=Cast("metadata", TextField())).filter(
+            Q(id__icontains=text) | Q(metadata_text__icontains=text)
+        )
     exact = {"template": template, "network": network, "token_id": token_id}
     return rows.filter(**{key: value for key, value in exact.items() if value is not None})
 
@@ -148,6 +159,28 @@ def _decode_cursor(cursor: str) -> str:
 def live_count(account_id: str) -> int:
     """How many sandboxes of the account count against its plan's concurrency."""
     return Sandbox.objects.filter(account_id=account_id, status__in=LIVE).count()
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many sandboxes an account has: live, of the last 24 hours, failed in them, and in all."""
+
+    live: int
+    started: int
+    failed: int
+    total: int
+
+
+def counts_of(account_id: str) -> Counts:
+    """The overview's counters, in one query."""
+    since = timezone.now() - timedelta(hours=24)
+    counted = Sandbox.objects.filter(account_id=account_id).aggregate(
+        live=Count("id", filter=Q(status__in=LIVE)),
+        started=Count("id", filter=Q(created_at__gte=since)),
+        failed=Count("id", filter=Q(status=Status.FAILED, ended_at__gte=since)),
+        total=Count("id"),
+    )
+    return Counts(**counted)
 
 
 @dataclass(frozen=True, slots=True)

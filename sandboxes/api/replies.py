@@ -16,7 +16,10 @@ from sandboxes.selectors import Limits, Page
 
 def reply(payload: Any, *, status: int = 200) -> HttpResponse:
     """One JSON answer."""
-    return HttpResponse(orjson.dumps(payload), status=status, content_type="application/json")
+    body = orjson.dumps(payload)
+    response = HttpResponse(body, status=status, content_type="application/json")
+    response["Content-Length"] = str(len(body))
+    return response
 
 
 def nothing() -> HttpResponse:

@@ -110,6 +110,10 @@ CHANNEL_LAYERS = {
     },
 }
 
+# --- the timeline ------------------------------------------------------------------------------
+# Told of stored `sandbox.*` events, so that rows follow what the host did by itself.
+TIMELINE_OBSERVERS = ["sandboxes.observers.observe"]
+
 # --- people ------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "accounts.User"
 LOGIN_URL = "/login/"

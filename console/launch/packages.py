@@ -41,8 +41,7 @@ def to_run() -> list[Package]:
         _program("iproute2", "ip"),
         _program("nftables", "nft"),
         _program("passwd", "useradd"),
-        _program("gcc"),
-        Package("libc6-dev", checks.static_libc),
+        Package("musl-tools", checks.static_libc),
         Package("ca-certificates", _CA_BUNDLE.exists),
         Package("debian-archive-keyring", _KEYRING.exists),
         Package(_venv_package(), _has_venv),
@@ -52,6 +51,8 @@ def to_run() -> list[Package]:
 def to_test() -> list[Package]:
     """What tests need besides: a browser, and letters for its screenshots."""
     return [
+        _program("gcc"),
+        Package("libc6-dev", Path("/usr/include/stdio.h").exists),
         Package("chromium", _has_browser),
         Package("fonts-dejavu-core", Path("/usr/share/fonts/truetype/dejavu").is_dir),
         Package("fonts-noto-color-emoji", _has_emoji),

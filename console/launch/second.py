@@ -26,7 +26,7 @@ def run(options: Options, *, detach: bool) -> int:
     checks.root()
     os.umask(0o022)
     layout = options.layout
-    _service_user()
+    service_user()
     servers.make_folders(layout)
     detached = Detached() if detach else None
     if detached is not None and detached.is_parent:
@@ -86,7 +86,12 @@ def _unreachable(variable: str, what: str) -> Problem:
 
 def _build_agent(options: Options, stopping: Stopping) -> None:
     with step("agent"):
-        _run(options, stopping, ["sandboxes.host.agent.build"], name="agent")
+        _run(
+            options,
+            stopping,
+            ["sandboxes.host.agent.build", str(options.layout.agent)],
+            name="agent",
+        )
 
 
 def _build_templates(options: Options, stopping: Stopping) -> None:
@@ -172,7 +177,7 @@ def _take_down(supervisor: Supervisor) -> None:
     shutil.rmtree(supervisor.layout.run, ignore_errors=True)
 
 
-def _service_user() -> None:
+def service_user() -> None:
     try:
         pwd.getpwnam(SERVICE_USER)
     except KeyError:

@@ -1,0 +1,52 @@
+"""The people of the tests: an account with one person of each role."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ulid import ULID
+
+from accounts.catalogue import catalogue_install
+from accounts.models import Account, Plan, Role, User
+from accounts.policy import TOKEN_SCOPES, Principal
+from accounts.selectors import principal_of_user
+from accounts.services import Minted, account_create, member_add, token_mint, user_create
+
+PASSWORD = "correct horse battery staple"
+
+
+@dataclass(frozen=True)
+class Cast:
+    """One account on the largest plan, and who is in it. Everybody signs in with ``PASSWORD``."""
+
+    account: Account
+    owner: User
+    operator: User
+    viewer: User
+
+    def principal(self, user: User | None = None) -> Principal:
+        """That person (the owner) as who acts."""
+        principal = principal_of_user(user=user or self.owner, account_id=self.account.id)
+        assert principal is not None
+        return principal
+
+    def mint(self, *, name: str = "test", scopes: Sequence[str] = TOKEN_SCOPES) -> Minted:
+        """A token of the owner's; ``.text`` is what a client sends."""
+        return token_mint(principal=self.principal(), name=name, scopes=scopes)
+
+
+def make_cast(*, plan: str = "enterprise") -> Cast:
+    """A fresh account that shares nothing with any other."""
+    catalogue_install()
+    mark = str(ULID()).lower()
+    people = {
+        role: user_create(email=f"{role}-{mark}@example.org", password=PASSWORD, name=role.title())
+        for role in (Role.OWNER, Role.OPERATOR, Role.VIEWER)
+    }
+    account = account_create(
+        name=f"Account {mark}", plan=Plan.objects.get(name=plan), owner=people[Role.OWNER]
+    )
+    for role in (Role.OPERATOR, Role.VIEWER):
+        member_add(account=account, user=people[role], role=role)
+    return Cast(account, people[Role.OWNER], people[Role.OPERATOR], people[Role.VIEWER])

@@ -1,0 +1,170 @@
+"""What every test may ask for. Nothing is started before a test asks for it.
+
+- ``db`` and ``django_db`` work as in pytest-django, on a real PostgreSQL of this run.
+- ``redis_url``: the Valkey of this run.
+- ``stack``: all processes of the platform on this run's database (tests/stack.py). What such a
+  test writes is committed, so it works on accounts of its own and takes no ``db``.
+- ``account``, ``other_account``: fresh accounts (tests/cast.py), with or without a ``stack``.
+- ``token``, ``sandbox_client``: for ``account``, against the ``stack``.
+- ``browser``, ``page``: the distribution's Chromium.
+- ``async def`` tests just work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.conf import settings
+from orkestr import Sandbox
+from orkestr._client import OrkestrClient, set_default_client
+from playwright.sync_api import Browser, Page, sync_playwright
+from pytest_django import DjangoDbBlocker
+
+from tests.cast import Cast, make_cast
+from tests.stack import Servers, Stack, use
+
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+_BROWSER_FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def pytest_configure() -> None:
+    # A run that is asked to end still stops what it started.
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated", returncode=143))
+    # Playwright leaves an event loop in this thread, which Django would take for asynchronous code.
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Runs a coroutine test so that its ORM calls share this thread and its transaction."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = pyfuncitem._fixtureinfo.argnames
+    with _no_running_loop():
+        async_to_sync(pyfuncitem.obj)(**{name: pyfuncitem.funcargs[name] for name in names})
+    return True
+
+
+@contextmanager
+def _no_running_loop() -> Iterator[None]:
+    """Playwright's loop stands still while a test runs, but is still called the running one."""
+    loop = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(loop)
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """PostgreSQL and Valkey."""
+    servers = Servers()
+    try:
+        use(servers)
+        yield servers
+    finally:
+        servers.close()
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(servers: Servers) -> None:
+    """pytest-django's moment for saying where the database is."""
+
+
+@pytest.fixture(scope="session")
+def redis_url(servers: Servers) -> str:
+    return servers.redis_url
+
+
+@pytest.fixture(scope="session")
+def _stack(
+    servers: Servers, django_db_setup: None, django_db_blocker: DjangoDbBlocker
+) -> Iterator[Stack]:
+    with django_db_blocker.unblock():
+        stack = Stack(servers, database=settings.DATABASES["default"]["NAME"])
+        yield stack
+
+
+@pytest.fixture
+def stack(_stack: Stack, django_db_blocker: DjangoDbBlocker) -> Iterator[Stack]:
+    """All of it running, also after a test that killed some of it."""
+    with django_db_blocker.unblock():
+        _stack.revive()
+        yield _stack
+
+
+@pytest.fixture
+def account(request: pytest.FixtureRequest) -> Cast:
+    """A fresh account: committed beside a ``stack``, else gone with the test's transaction."""
+    return _cast(request)
+
+
+@pytest.fixture
+def other_account(request: pytest.FixtureRequest) -> Cast:
+    """Somebody else's."""
+    return _cast(request)
+
+
+def _cast(request: pytest.FixtureRequest) -> Cast:
+    request.getfixturevalue("stack" if "stack" in request.fixturenames else "db")
+    return make_cast()
+
+
+@pytest.fixture
+def token(account: Cast) -> str:
+    """The text of a token with every scope."""
+    return account.mint().text
+
+
+@pytest.fixture
+def sandbox_client(stack: Stack, token: str) -> Iterator[OrkestrClient]:
+    """The official client; `Sandbox.create()` uses it. Its sandboxes end with the test."""
+    client = OrkestrClient(api_key=token, base_url=stack.url)
+    set_default_client(client)
+    try:
+        yield client
+        stack.revive()
+        for sandbox in Sandbox.list(client=client):
+            if sandbox.status in {"running", "starting"}:
+                sandbox.terminate()
+    finally:
+        set_default_client(None)
+        client.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium; a machine without one fails here."""
+    program = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    assert program, "There is no Chromium here; `make install-tests` installs it."
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=_BROWSER_FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, stack: Stack) -> Iterator[Page]:
+    """A page of its own profile; addresses are relative to the stack's."""
+    context = browser.new_context(base_url=stack.url)
+    context.set_default_timeout(15_000)
+    yield context.new_page()
+    context.close()

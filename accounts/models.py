@@ -17,7 +17,10 @@ class UserManager(BaseUserManager["User"]):
 
     def get_by_natural_key(self, username: str | None) -> User:
         """Sign-in calls this; addresses are stored in lower case."""
-        return self.get(email=(username or "").strip().lower())
+        email = (username or "").strip().lower()
+        if "\x00" in email:
+            raise User.DoesNotExist("no address holds a NUL character")
+        return self.get(email=email)
 
     def create_superuser(self, *, email: str, password: str, name: str = "") -> User:
         """What ``manage.py createsuperuser`` calls: a member of staff, who may edit plan rows."""

@@ -94,7 +94,7 @@ def _process() -> dict[str, Any]:
     return {
         "terminal": False,
         "user": {"uid": 0, "gid": 0},
-        "args": [AGENT_PATH],
+        "args": [AGENT_PATH, "--fd", "3"],
         "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
         "cwd": "/",
         "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), CAPABILITIES),

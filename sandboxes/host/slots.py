@@ -155,11 +155,13 @@ class SlotMaker:
         self.ids = Ids(offset=zlib.crc32(os.fsencode(places.directory)) % _SLOTS)
         self._swap: bool | None = None
         self._blank = threading.Lock()
+        self._held: set[str] = set()
 
     def make(self, shape: Shape) -> Slot:
         """A started container whose agent has answered. Raises ``HostError`` or ``OSError``."""
         name = secrets.token_hex(4)
         index = self.ids.take()
+        self._held.add(name)
         try:
             return self._make(name, index, shape)
         except BaseException:
@@ -257,8 +259,10 @@ class SlotMaker:
             row = json.loads((self.places.slots / name / "slot.json").read_text())
             self.ids.claim(row["index"])
             identity = Identity(**row["identity"])
+            self._held.add(name)
             pidfd = process.watch(identity)
             if pidfd is None:
+                self._held.discard(name)
                 return None
             try:
                 root = os.open(f"/proc/{identity.pid}/root", os.O_PATH | os.O_CLOEXEC)
@@ -282,6 +286,8 @@ class SlotMaker:
 
     def discard(self, name: str, index: int | None = None) -> None:
         """Remove whatever there is of a slot by that name, running or half made."""
+        if index is None:
+            index = self._index(name)
         group = self.group(name)
         _kill_leftover(group)
         self.runtime.forget(name)
@@ -290,11 +296,22 @@ class SlotMaker:
             raise HostError("internal", f"Processes of slot {name} do not die; they are left.")
         _strip(self.places.stage / name)
         shutil.rmtree(self.places.slots / name, ignore_errors=True)
+        self._held.discard(name)
         if index is not None:
             self.ids.release(index)
 
+    def _index(self, name: str) -> int | None:
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            row = json.loads((self.places.slots / name / "slot.json").read_text())
+            return int(row["index"])
+        return None
+
     def group(self, name: str) -> Group:
         return self.cgroups.group(f"{self.places.cgroup}/{name}")
+
+    def in_use(self) -> set[str]:
+        """Names of the slots that this process has made, found, or is about to remove."""
+        return set(self._held)
 
     def names(self) -> set[str]:
         """Every name of which something is left: a folder, a record, a cgroup, a socket."""

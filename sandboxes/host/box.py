@@ -1,0 +1,204 @@
+"""One sandbox as the host keeps it, in memory and in ``sandboxes/<id>/state.json``."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from sandboxes.host.client import CreateSpec
+from sandboxes.host.slots import Slot
+from sandboxes.host.types import HostError
+from timeline.events import Actor, Kind, NewEvent
+from timeline.journal import Journal
+
+Status = Literal["running", "ended"]
+
+_ID = re.compile(r"sbx_[0-9A-HJKMNP-TV-Z]{26}")
+_MAX_SECONDS = 86400 * 30
+_BASE_ENV = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "USER": "root",
+    "SHELL": "/bin/bash",
+    "LANG": "C.UTF-8",
+    "TERM": "xterm-256color",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why a sandbox is terminated (requested, expired, shutdown) and who wanted it."""
+
+    reason: str
+    actor: Actor
+
+    def event(self) -> NewEvent:
+        return NewEvent(Kind.SANDBOX_TERMINATED, {"reason": self.reason}, actor=self.actor)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What outlives this process.
+
+    ``slot`` is the name of the container that runs it. ``ending`` says why and for whom it is
+    being terminated, from the moment that is decided.
+    """
+
+    spec: CreateSpec
+    env: Mapping[str, str]
+    slot: str
+    status: Status
+    ending: Ending | None = None
+
+    def save(self, directory: Path) -> None:
+        """Written whole: a killed host leaves the old state or the new one."""
+        path = directory / "state.json"
+        scratch = path.with_suffix(".new")
+        scratch.touch(mode=0o600)
+        scratch.write_text(json.dumps(asdict(self)))
+        scratch.rename(path)
+
+    @classmethod
+    def load(cls, directory: Path) -> State | None:
+        """None when there is none that can be read: its sandbox was never answered for."""
+        try:
+            row = json.loads((directory / "state.json").read_text())
+            ending = row["ending"] and Ending(
+                row["ending"]["reason"], Actor.from_json(row["ending"]["actor"])
+            )
+            return cls(CreateSpec(**row["spec"]), row["env"], row["slot"], row["status"], ending)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """One running sandbox, for its commands and files; see ``sandboxes.host.types.Box``."""
+
+    spec: CreateSpec
+    directory: Path
+    env: Mapping[str, str]
+    journal: Journal
+    slot: Slot
+
+    @classmethod
+    def open(cls, spec: CreateSpec, directory: Path, env: Mapping[str, str], slot: Slot) -> Box:
+        """A new sandbox's, with its folder made. Raises ``OSError``."""
+        directory.mkdir(mode=0o700)
+        return cls(spec, directory, env, Journal(directory, spec.sandbox_id), slot)
+
+    @property
+    def sandbox_id(self) -> str:
+        return self.spec.sandbox_id
+
+    @property
+    def agent_socket(self) -> Path:
+        return self.slot.agent_socket
+
+    @property
+    def pids(self) -> int:
+        return self.spec.pids
+
+    @property
+    def memory_mb(self) -> int:
+        return self.spec.memory_mb
+
+    def save(self, status: Status, *, ending: Ending | None = None) -> None:
+        """Note on disk how it stands."""
+        State(self.spec, self.env, self.slot.name, status, ending).save(self.directory)
+
+
+def environment(template: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
+    """What commands see: the base, the template's, and over both what the caller asked for."""
+    return {**_BASE_ENV, **template, **own}
+
+
+def parse_spec(row: object) -> CreateSpec:
+    """Trust nothing that came over the socket. Raises ``HostError`` (invalid)."""
+    if not isinstance(row, dict):
+        raise _invalid("a specification")
+    try:
+        spec = CreateSpec(**row)
+    except TypeError as error:
+        raise _invalid("the fields of a specification") from error
+    for field in fields(CreateSpec):
+        _check_type(field.name, str(field.type), getattr(spec, field.name))
+    if not _ID.fullmatch(spec.sandbox_id):
+        raise _invalid("a sandbox id")
+    if spec.network != "off":
+        raise HostError("invalid", f"This host has no network mode {spec.network}; take off.")
+    for name, low, high in _RANGES:
+        if not low <= getattr(spec, name) <= high:
+            raise _invalid(f"{name} from {low} to {high}")
+    return spec
+
+
+_RANGES = (
+    ("cpu", 0.01, 1024),
+    ("memory_mb", 16, 1 << 22),
+    ("disk_mb", 16, 1 << 22),
+    ("pids", 4, 1 << 20),
+    ("timeout_seconds", 1, _MAX_SECONDS),
+)
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "float": (int, float),
+    "Mapping[str, str]": (dict,),
+}
+
+
+def _check_type(name: str, wanted: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, _TYPES[wanted]):
+        raise _invalid(name)
+    texts = [*value, *value.values()] if isinstance(value, dict) else []
+    if not all(isinstance(text, str) and "\0" not in text for text in texts):
+        raise _invalid(f"text in {name}")
+
+
+def check_id(value: object) -> str:
+    """A sandbox's id, safe as a folder's name. Raises ``HostError`` (not_found)."""
+    if isinstance(value, str) and _ID.fullmatch(value):
+        return value
+    raise HostError("not_found", "There is no such sandbox on this host.")
+
+
+def _invalid(what: str) -> HostError:
+    return HostError("invalid", f"The host needs {what} here; send it as the client does.")
+
+
+def created_event(spec: CreateSpec, *, actor: Actor, at: int) -> NewEvent:
+    data = {
+        "template": spec.template,
+        "size": spec.size,
+        "cpu": spec.cpu,
+        "memory_mb": spec.memory_mb,
+        "disk_mb": spec.disk_mb,
+        "network": spec.network,
+        "timeout_seconds": spec.timeout_seconds,
+        "on_timeout": spec.on_timeout,
+        "env_names": sorted(spec.env),
+        "metadata": dict(spec.metadata),
+        "expires_at": spec.expires_at,
+    }
+    return NewEvent(Kind.SANDBOX_CREATED, data, actor=actor, at=at)
+
+
+def running_event(boot_ms: int) -> NewEvent:
+    return NewEvent(Kind.SANDBOX_RUNNING, {"boot_ms": boot_ms})
+
+
+def failed_event(*, reason: str, detail: str) -> NewEvent:
+    return NewEvent(Kind.SANDBOX_FAILED, {"reason": reason, "detail": detail})
+
+
+def ended_in(journal: Journal) -> bool:
+    """Whether its last event has been written already."""
+    last = None
+    for event in journal.scan():
+        last = event.kind
+    return last in {Kind.SANDBOX_TERMINATED, Kind.SANDBOX_FAILED}

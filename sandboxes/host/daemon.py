@@ -1,0 +1,276 @@
+"""The host: creates sandboxes, watches them, ends them. ``recovery`` finds them again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import time
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from sandboxes.host import endings, process
+from sandboxes.host.box import (
+    Box,
+    Ending,
+    created_event,
+    environment,
+    running_event,
+)
+from sandboxes.host.client import CreateSpec, TemplateInfo
+from sandboxes.host.commands import Commands
+from sandboxes.host.files import Files
+from sandboxes.host.images.store import NAMES, Store, Template, TemplateError
+from sandboxes.host.limits import LimitWatch
+from sandboxes.host.pool import Pool
+from sandboxes.host.slots import Shape, Slot, SlotMaker
+from sandboxes.host.threads import in_thread
+from sandboxes.host.types import HostError
+from timeline.events import SYSTEM, Actor, NewEvent, now_us
+from timeline.journal import Journal
+from timeline.shipper import Shipper
+
+MIN_FREE_BYTES = 2 * 1024**3
+_LOOK_SECONDS = 0.5
+_CLOSE_SECONDS = 5.0
+_DRAIN_SECONDS = 5.0
+_THREADS = 8
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class Live:
+    """A sandbox that runs, with all that serves it. ``end`` is set once it is being ended."""
+
+    box: Box
+    commands: Commands
+    files: Files
+    limits: LimitWatch
+    end: asyncio.Task[None] | None = None
+
+
+class Host:
+    """All sandboxes of one data folder. One event loop owns it; what blocks is in threads."""
+
+    def __init__(
+        self, maker: SlotMaker, store: Store, shipper: Shipper, *, ready: int, makers: int
+    ) -> None:
+        self.maker = maker
+        self.store = store
+        self.shipper = shipper
+        self.threads = ThreadPoolExecutor(_THREADS, "host")
+        self._making = ThreadPoolExecutor(makers, "make")
+        self._looking = ThreadPoolExecutor(1, "limits")
+        self._live: dict[str, Live] = {}
+        self._creating: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._pool = Pool(
+            maker,
+            self._making,
+            ready=ready,
+            memory=maker.places.directory / "shapes.json",
+            room=self.has_room,
+        )
+
+    def start(self) -> None:
+        """Begin to ship events, to watch limits and to keep slots ready."""
+        self._pool.recall()
+        for work in (self.shipper.run(), self._pool.run(), self._look()):
+            self.spawn(work)
+
+    async def close(self) -> None:
+        """Stop, and leave the sandboxes running for the next host to find."""
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._making.shutdown(wait=True)
+        await self._pool.empty(self.threads)
+        for live in self._live.values():
+            asyncio.get_running_loop().remove_reader(live.box.slot.pidfd)
+            await self._close_commands(live)
+            live.box.journal.close()
+        for executor in (self.threads, self._looking):
+            executor.shutdown(wait=True)
+
+    async def end_all(self, *, actor: Actor = SYSTEM) -> None:
+        """End every sandbox, and give their last events a little time to leave."""
+        ids = self.ids()
+        ends = [self.terminate(one, actor=actor, reason="shutdown") for one in ids]
+        await asyncio.gather(*ends, return_exceptions=True)
+        await asyncio.gather(*(self.shipper.drained(one, _DRAIN_SECONDS) for one in ids))
+
+    def spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """Work of the host's own: kept until it ends, and complained about when it fails."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("Work of the host failed", exc_info=error)
+
+    def ids(self) -> list[str]:
+        """Of the sandboxes that run."""
+        return sorted(self._live)
+
+    def templates(self) -> list[TemplateInfo]:
+        """Every template there is a recipe for, and why some cannot be had."""
+        return [self._template_info(name) for name in NAMES]
+
+    def _template_info(self, name: str) -> TemplateInfo:
+        try:
+            self.store.load(name)
+        except TemplateError as error:
+            return TemplateInfo(name, ready=False, reason=str(error))
+        return TemplateInfo(name, ready=True, reason="")
+
+    def has_room(self) -> bool:
+        """Whether the disk has enough left for another sandbox."""
+        return shutil.disk_usage(self.maker.places.directory).free >= MIN_FREE_BYTES
+
+    def live(self, sandbox_id: str) -> Live:
+        """Raises ``HostError``: not_running for one that ended, not_found for one never seen."""
+        live = self._live.get(sandbox_id)
+        if live is not None and live.end is None:
+            return live
+        if live is not None or (self.maker.places.sandboxes / sandbox_id).is_dir():
+            raise HostError("not_running", "The sandbox has ended; create another one.")
+        raise HostError("not_found", "There is no such sandbox on this host.")
+
+    async def create(self, spec: CreateSpec, *, actor: Actor) -> int:
+        """Start a sandbox; how many milliseconds that took."""
+        at, started = now_us(), time.monotonic()
+        directory = self.maker.places.sandboxes / spec.sandbox_id
+        if spec.sandbox_id in self._creating or directory.exists():
+            raise HostError("invalid", "A sandbox with this id is on this host already.")
+        if not self.has_room():
+            raise HostError("host_full", "This host's disk is nearly full; end some sandboxes.")
+        self._creating.add(spec.sandbox_id)
+        try:
+            template = self._template(spec.template)
+            slot = await self._slot(spec, template)
+            boot_ms = max(1, round((time.monotonic() - started) * 1000))
+            events = [created_event(spec, actor=actor, at=at), running_event(boot_ms)]
+            env = environment(template.env, spec.env)
+            await self._begin(spec, directory, env, slot, events)
+        finally:
+            self._creating.discard(spec.sandbox_id)
+        return boot_ms
+
+    def _template(self, name: str) -> Template:
+        try:
+            return self.store.load(name)
+        except TemplateError as error:
+            raise HostError("template_unavailable", str(error)) from error
+
+    async def _slot(self, spec: CreateSpec, template: Template) -> Slot:
+        layers = tuple(str(path) for path in self.store.paths(template))
+        shape = Shape(layers, spec.cpu, spec.memory_mb, spec.disk_mb, spec.pids)
+        try:
+            return await self._pool.take(shape)
+        except OSError as error:
+            log.exception("A slot could not be made")
+            raise HostError("internal", f"The sandbox could not be started: {error}.") from error
+
+    async def _begin(
+        self,
+        spec: CreateSpec,
+        directory: Path,
+        env: dict[str, str],
+        slot: Slot,
+        events: list[NewEvent],
+    ) -> None:
+        """From here on it is this sandbox's slot; a killed host finds the first event or none."""
+        try:
+            box = Box.open(spec, directory, env, slot)
+            box.save("running")
+            box.journal.append_many(events)
+        except OSError as error:
+            await in_thread(self.threads, partial(endings.abandon, self.maker, slot, directory))
+            raise HostError("host_full", f"The host cannot keep its record: {error}.") from error
+        self.adopt(box)
+
+    def adopt(self, box: Box) -> Live:
+        """Serve a sandbox that runs, from now on."""
+        live = Live(box, Commands(box), Files(box), LimitWatch(box))
+        self._live[box.sandbox_id] = live
+        self.shipper.add(box.journal)
+        asyncio.get_running_loop().add_reader(box.slot.pidfd, self._died, live)
+        return live
+
+    async def terminate(self, sandbox_id: str, *, actor: Actor, reason: str) -> None:
+        """End a sandbox; returns when nothing of it runs and its last event is written."""
+        live = self._live.get(sandbox_id)
+        if live is None:
+            return
+        end = live.end or self._begin_end(live, Ending(reason, actor))
+        await asyncio.shield(end)
+
+    def _died(self, live: Live) -> None:
+        """PID 1 is gone, and with it everything else in the sandbox."""
+        if live.end is None:
+            self._begin_end(live, None)
+
+    def _begin_end(self, live: Live, ending: Ending | None) -> asyncio.Task[None]:
+        asyncio.get_running_loop().remove_reader(live.box.slot.pidfd)
+        live.end = self.spawn(self._end(live, ending))
+        return live.end
+
+    async def _end(self, live: Live, ending: Ending | None) -> None:
+        """Nothing runs any more, then its last event, then it is forgotten."""
+        box = live.box
+        if ending is not None:
+            box.save("running", ending=ending)
+        await in_thread(self.threads, partial(self.maker.kill, box.slot))
+        await self._close_commands(live)
+        died = "" if ending is not None else process.reap(box.slot.pidfd)
+        events = await in_thread(self.threads, live.limits.look)
+        out_of_memory = any(event.data["limit"] == "memory" for event in events)
+        last = ending.event() if ending else endings.death(died, out_of_memory=out_of_memory)
+        await endings.write(box.journal, [*events, last])
+        box.save("ended")
+        del self._live[box.sandbox_id]
+        self.spawn(self.retire(box.directory, box.journal, box.slot))
+
+    async def retire(self, directory: Path, journal: Journal, slot: Slot | None) -> None:
+        """Remove what an ended sandbox leaves, its record last and only once it is stored."""
+        if slot is not None:
+            await in_thread(self.threads, partial(self.maker.unmake, slot))
+        await endings.delete_when_stored(self.shipper, journal, directory, self.threads)
+
+    async def _close_commands(self, live: Live) -> None:
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await live.commands.close()
+        except Exception:
+            log.exception("The commands of %s did not close", live.box.sandbox_id)
+
+    async def _look(self) -> None:
+        """Write down the limits that sandboxes meet."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            lives = [live for live in self._live.values() if live.end is None]
+            found = await in_thread(self._looking, partial(_look_at, lives))
+            for live, events in found:
+                if live.end is None:
+                    live.box.journal.append_many(events)
+
+
+def _look_at(lives: list[Live]) -> list[tuple[Live, list[NewEvent]]]:
+    """A sandbox that ends meanwhile is looked at once more by its end."""
+    found = []
+    for live in lives:
+        try:
+            events = live.limits.look()
+        except OSError:
+            continue
+        if events:
+            found.append((live, events))
+    return found

@@ -1,0 +1,101 @@
+"""Notices when a sandbox meets a limit of its size, and says so once per burst."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sandboxes.host.box import Box
+from timeline.events import Kind, NewEvent
+
+#: As long as a limit is met again within this time, it is the same burst.
+_QUIET_SECONDS = 10.0
+_FULL_BYTES = 64 * 1024
+_FULL_INODES = 8
+_MIB = 1024 * 1024
+
+
+@dataclass(slots=True)
+class _Burst:
+    """How a limit's count stood, and when it last moved."""
+
+    count: int = 0
+    moved: float = float("-inf")
+
+    def begins(self, count: int, now: float) -> bool:
+        """Whether a count that has grown begins a new burst."""
+        grown, self.count = count > self.count, count
+        if not grown:
+            return False
+        quiet, self.moved = now - self.moved > _QUIET_SECONDS, now
+        return quiet
+
+
+@dataclass(slots=True)
+class LimitWatch:
+    """One sandbox's limits. ``look`` reads a few small files: about 50 µs."""
+
+    box: Box
+    clock: Callable[[], float] = time.monotonic
+    _memory: _Burst = field(default_factory=_Burst)
+    _pids: _Burst = field(default_factory=_Burst)
+    _disk: _Burst = field(default_factory=_Burst)
+    _fillings: int = 0
+    _full: bool = False
+
+    def rebase(self) -> None:
+        """After a restart of the host: what was counted before has been told before."""
+        counters = self.box.slot.group.counters()
+        self._memory.count, self._pids.count = counters.oom_kills, counters.forks_refused
+        self._full = self._disk_left()[0]
+        self._disk.count = self._fillings = int(self._full)
+
+    @property
+    def oom_kills(self) -> int:
+        return self._memory.count
+
+    def look(self) -> list[NewEvent]:
+        """The limits met since the last look."""
+        now = self.clock()
+        counters = self.box.slot.group.counters()
+        events = []
+        if self._memory.begins(counters.oom_kills, now):
+            events.append(self._memory_event())
+        if self._pids.begins(counters.forks_refused, now):
+            events.append(self._pids_event())
+        full, used = self._disk_left()
+        self._fillings += full and not self._full
+        self._full = full
+        if self._disk.begins(self._fillings, now):
+            events.append(self._disk_event(used))
+        return events
+
+    def _disk_left(self) -> tuple[bool, int]:
+        """Whether the disk is full, and how many bytes are used."""
+        status = os.fstatvfs(self.box.slot.root)
+        full = status.f_bavail * status.f_frsize < _FULL_BYTES or status.f_favail < _FULL_INODES
+        return full, (status.f_blocks - status.f_bfree) * status.f_frsize
+
+    def _memory_event(self) -> NewEvent:
+        cap = self.box.memory_mb * _MIB
+        detail = (
+            f"A process was ended: the sandbox used up its {self.box.memory_mb} MB of memory."
+        )
+        return _hit("memory", value=cap, cap=cap, detail=detail)
+
+    def _pids_event(self) -> NewEvent:
+        cap = self.box.pids
+        detail = f"A new process was refused: the sandbox already has {cap}."
+        return _hit("pids", value=cap, cap=cap, detail=detail)
+
+    def _disk_event(self, used: int) -> NewEvent:
+        cap = self.box.spec.disk_mb * _MIB
+        detail = f"The sandbox's disk of {self.box.spec.disk_mb} MB is full."
+        return _hit("disk", value=used, cap=cap, detail=detail)
+
+
+def _hit(limit: str, *, value: int, cap: int, detail: str) -> NewEvent:
+    data = {"limit": limit, "value": value, "cap": cap, "detail": detail}
+    return NewEvent(Kind.LIMIT_HIT, data)

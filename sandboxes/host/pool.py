@@ -1,0 +1,142 @@
+"""Slots that wait for their sandbox, so that a create need not wait for a start."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sandboxes.host.slots import Shape, Slot, SlotMaker
+from sandboxes.host.threads import in_thread
+from sandboxes.host.types import HostError
+
+#: How many shapes are kept ready; the least recently asked for is dropped first.
+_SHAPES = 4
+_RETRY_SECONDS = 5.0
+
+log = logging.getLogger(__name__)
+
+
+class Pool:
+    """Keeps ``ready`` slots of each shape that was asked for lately.
+
+    One slot is made at a time in the background, and none while callers wait for theirs. The
+    shapes asked for are remembered in ``memory``, so that a host that restarts is ready at once.
+    """
+
+    def __init__(
+        self,
+        maker: SlotMaker,
+        executor: Executor,
+        *,
+        ready: int,
+        memory: Path,
+        room: Callable[[], bool],
+    ) -> None:
+        self._maker = maker
+        self._executor = executor
+        self._target = ready
+        self._memory = memory
+        self._room = room
+        self._slots: OrderedDict[Shape, deque[Slot]] = OrderedDict()
+        self._waiting = 0
+        self._wake = asyncio.Event()
+
+    async def take(self, shape: Shape) -> Slot:
+        """A ready slot, or one made now."""
+        self._ask(shape)
+        waiting = self._slots[shape]
+        while waiting:
+            slot = waiting.popleft()
+            self._wake.set()
+            if slot.alive():
+                return slot
+            await self._unmake(slot)
+        return await self._make_now(shape)
+
+    async def _make_now(self, shape: Shape) -> Slot:
+        self._waiting += 1
+        try:
+            return await in_thread(self._executor, partial(self._maker.make, shape))
+        finally:
+            self._waiting -= 1
+            self._wake.set()
+
+    def _ask(self, shape: Shape) -> None:
+        if shape in self._slots:
+            self._slots.move_to_end(shape)
+            return
+        self._slots[shape] = deque()
+        self._wake.set()
+        self._memory.write_text(json.dumps([asdict(known) for known in self._slots]))
+
+    def recall(self) -> None:
+        """Begin with the shapes that were asked for before the host was restarted."""
+        try:
+            shapes = [_shape(row) for row in json.loads(self._memory.read_text())]
+        except (OSError, ValueError, TypeError, KeyError):
+            return
+        for shape in shapes[-_SHAPES:]:
+            if all(Path(layer).is_dir() for layer in shape.layers):
+                self._slots[shape] = deque()
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Fill up until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await self._drop_oldest()
+            while (shape := self._wanted()) is not None:
+                await self._add(shape)
+
+    def _wanted(self) -> Shape | None:
+        """The shape asked for last comes first; nothing while callers wait or room is short."""
+        if self._waiting or not self._room():
+            return None
+        recent = reversed(self._slots.items())
+        return next((shape for shape, slots in recent if len(slots) < self._target), None)
+
+    async def _add(self, shape: Shape) -> None:
+        try:
+            slot = await in_thread(self._executor, partial(self._maker.make, shape))
+        except (HostError, OSError) as error:
+            log.warning("No slot could be made ready: %s", error)
+            await asyncio.sleep(_RETRY_SECONDS)
+            self._wake.set()
+            return
+        if shape in self._slots:
+            self._slots[shape].append(slot)
+        else:
+            await self._unmake(slot)
+
+    async def _drop_oldest(self) -> None:
+        while len(self._slots) > _SHAPES:
+            _, slots = self._slots.popitem(last=False)
+            for slot in slots:
+                await self._unmake(slot)
+
+    async def empty(self, executor: Executor) -> None:
+        """End every slot that waits. ``run`` has been cancelled, and its executor shut down."""
+        waiting = [slot for slots in self._slots.values() for slot in slots]
+        self._slots.clear()
+        self._executor = executor
+        await asyncio.gather(*(self._unmake(slot) for slot in waiting))
+
+    async def _unmake(self, slot: Slot) -> None:
+        def end() -> None:
+            self._maker.kill(slot)
+            self._maker.unmake(slot)
+
+        await in_thread(self._executor, end)
+
+
+def _shape(row: dict[str, Any]) -> Shape:
+    return Shape(**{**row, "layers": tuple(row["layers"])})

@@ -1,0 +1,88 @@
+"""After a restart: find the sandboxes that run, finish the rest, clear what is left over."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from functools import partial
+from pathlib import Path
+
+from sandboxes.host import endings
+from sandboxes.host.box import Box, State, ended_in
+from sandboxes.host.daemon import Host, Live
+from sandboxes.host.slots import SlotMaker
+from sandboxes.host.threads import in_thread
+from sandboxes.host.types import HostError
+from timeline.events import NewEvent
+from timeline.journal import Journal
+
+_RECOVER_SECONDS = 10.0
+_SWEEP_SECONDS = 15.0
+
+log = logging.getLogger(__name__)
+
+
+async def recover(host: Host) -> None:
+    """Every sandbox is served again, or its end is written, before this returns.
+
+    One whose agent does not answer is given up waiting for after ten seconds; it stays served.
+    """
+    waiting = []
+    for directory in sorted(host.maker.places.sandboxes.iterdir()):
+        live = await _recover_one(host, directory)
+        if live is not None:
+            live.limits.rebase()
+            waiting.append(_reattach(live))
+    await asyncio.gather(*waiting)
+    await in_thread(host.threads, partial(sweep, host.maker))
+
+
+async def sweep_later(host: Host) -> None:
+    """Once more: a runtime that outlived the killed host may have started something since."""
+    await asyncio.sleep(_SWEEP_SECONDS)
+    await in_thread(host.threads, partial(sweep, host.maker))
+
+
+def sweep(maker: SlotMaker) -> None:
+    """Remove slots that belong to nobody: ready ones, half-made ones, half-removed ones."""
+    for name in sorted(maker.names() - maker.in_use()):
+        try:
+            maker.discard(name)
+        except (HostError, OSError):
+            log.exception("What is left of slot %s cannot be removed", name)
+
+
+async def _recover_one(host: Host, directory: Path) -> Live | None:
+    state, journal = State.load(directory), Journal(directory, directory.name)
+    if state is None or not journal.last:
+        log.info("Sandbox %s had not begun", directory.name)
+        journal.delete()
+        shutil.rmtree(directory)
+        return None
+    slot = host.maker.found(state.slot) if state.status == "running" else None
+    if slot is not None and state.ending is None:
+        return host.adopt(Box(state.spec, directory, state.env, journal, slot))
+    if slot is not None:
+        await in_thread(host.threads, partial(host.maker.kill, slot))
+    if state.status == "running":
+        await _finish(state, directory, journal)
+    host.shipper.add(journal)
+    host.spawn(host.retire(directory, journal, slot))
+    return None
+
+
+async def _finish(state: State, directory: Path, journal: Journal) -> None:
+    """Write the end that its host did not come to write."""
+    if not ended_in(journal):
+        last: NewEvent = state.ending.event() if state.ending else endings.LOST
+        await endings.write(journal, [last])
+    State(state.spec, state.env, state.slot, "ended").save(directory)
+
+
+async def _reattach(live: Live) -> None:
+    try:
+        async with asyncio.timeout(_RECOVER_SECONDS):
+            await live.commands.recover()
+    except Exception:
+        log.exception("The commands of %s could not be found again", live.box.sandbox_id)

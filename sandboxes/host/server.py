@@ -1,0 +1,256 @@
+"""The host's socket: checks who calls, reads one request a connection, answers it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from sandboxes.host import wire
+from sandboxes.host.box import parse_spec
+from sandboxes.host.calls import Call
+from sandboxes.host.daemon import Host
+from sandboxes.host.types import Directory, ExecEvent, HostError
+
+VERSION = "1"
+_CONNECTIONS = 2048
+_REQUEST_SECONDS = 30.0
+_REASONS = {"requested", "expired", "shutdown"}
+_CREDENTIALS = struct.Struct("iII")
+
+log = logging.getLogger(__name__)
+
+
+class Server:
+    """Serves one host to root and to one other user. ``stopped`` is set by a shutdown call."""
+
+    def __init__(self, host: Host, *, client_uid: int | None) -> None:
+        self._host = host
+        self._allowed = {0, os.geteuid()} | ({client_uid} if client_uid is not None else set())
+        self._client_uid = client_uid
+        self._open = 0
+        self._connections: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self.stopped = asyncio.Event()
+
+    async def listen(self, path: Path) -> None:
+        """Raises ``HostError`` when another host serves there, ``OSError`` when it cannot be."""
+        await _free(path)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        mask = os.umask(0o177)
+        try:
+            sock.bind(str(path))
+        finally:
+            os.umask(mask)
+        if self._client_uid is not None:
+            os.chown(path, self._client_uid, -1)
+        self._server = await asyncio.start_unix_server(self._accept, sock=sock, backlog=1024)
+
+    async def close(self) -> None:
+        """Answer no more. Calls under way are given up; what they began goes on."""
+        if self._server is not None:
+            self._server.close()
+        for task in tuple(self._connections):
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._connections.add(task)
+        self._open += 1
+        try:
+            if self._open <= _CONNECTIONS and self._welcome(writer):
+                await self._serve(reader, writer)
+        except (ConnectionError, TimeoutError, wire.GarbageError):
+            writer.transport.abort()
+        except Exception:
+            log.exception("A call failed in a way nobody foresaw")
+            writer.transport.abort()
+        finally:
+            self._open -= 1
+            if task is not None:
+                self._connections.discard(task)
+            writer.close()
+
+    def _welcome(self, writer: asyncio.StreamWriter) -> bool:
+        """Whether the kernel says that the caller is one of those we serve."""
+        sock = writer.get_extra_info("socket")
+        data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        _, uid, _ = _CREDENTIALS.unpack(data)
+        if uid in self._allowed:
+            return True
+        log.warning("User %d may not call this host", uid)
+        error = HostError("not_permitted", "This user may not call the sandbox host.")
+        writer.write(wire.pack(wire.error_header(error)))
+        return False
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with asyncio.timeout(_REQUEST_SECONDS):
+            frame = await wire.read_frame(reader)
+        if frame is None:
+            return
+        call = Call(frame, reader, writer)
+        try:
+            await _handler(call.op)(self, call)
+        except HostError as error:
+            await call.send(wire.error_header(error))
+        except (ConnectionError, TimeoutError):
+            raise
+        except Exception:
+            log.exception("Operation %s failed", call.header.get("op"))
+            failure = HostError("internal", "The sandbox host failed; its log says why.")
+            await call.send(wire.error_header(failure))
+
+    async def _ping(self, call: Call) -> None:
+        ready = [info.name for info in self._host.templates() if info.ready]
+        count = len(self._host.ids())
+        await call.send({"ok": True, "version": VERSION, "sandboxes": count, "templates": ready})
+
+    async def _templates(self, call: Call) -> None:
+        rows = [asdict(info) for info in self._host.templates()]
+        await call.send({"ok": True, "templates": rows})
+
+    async def _sandboxes(self, call: Call) -> None:
+        await call.send({"ok": True, "sandboxes": self._host.ids()})
+
+    async def _create(self, call: Call) -> None:
+        spec = parse_spec(call.header.get("spec"))
+        boot_ms = await self._host.create(spec, actor=call.actor)
+        await call.send({"ok": True, "boot_ms": boot_ms})
+
+    async def _terminate(self, call: Call) -> None:
+        reason = call.text("reason")
+        if reason not in _REASONS:
+            raise HostError("invalid", f"The reason must be one of {', '.join(sorted(_REASONS))}.")
+        await self._host.terminate(call.sandbox_id, actor=call.actor, reason=reason)
+        await call.send({"ok": True})
+
+    async def _shutdown(self, call: Call) -> None:
+        await self._host.end_all(actor=call.actor)
+        await call.send({"ok": True})
+        self.stopped.set()
+
+    async def _exec(self, call: Call) -> None:
+        """A caller that leaves does not stop the command, so nobody looks whether it does."""
+        live = self._host.live(call.sandbox_id)
+        outcome = await live.commands.run(call.exec_request(), actor=call.actor)
+        row = {
+            "stdout_dropped": outcome.stdout_dropped,
+            "stderr_dropped": outcome.stderr_dropped,
+            "exit_code": outcome.exit_code,
+            "signal": outcome.signal,
+            "duration_ms": outcome.duration_ms,
+            "timed_out": outcome.timed_out,
+        }
+        first = wire.pack({"ok": True, "outcome": row}, outcome.stdout)
+        await call.write(first + wire.pack({"ok": True}, outcome.stderr))
+
+    async def _exec_stream(self, call: Call) -> None:
+        live = self._host.live(call.sandbox_id)
+        events = live.commands.stream(call.exec_request(), actor=call.actor)
+        sending = asyncio.ensure_future(_send_events(call, events))
+        leaving = asyncio.ensure_future(call.reader.read(1))
+        try:
+            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                sending.result()
+        finally:
+            for task in (sending, leaving):
+                task.cancel()
+            await asyncio.gather(sending, leaving, return_exceptions=True)
+
+    async def _write_file(self, call: Call) -> None:
+        files = self._host.live(call.sandbox_id).files
+        path, mode = call.text("path"), call.number("mode")
+        size = await files.write(path, call.payload, mode=mode, actor=call.actor)
+        await call.send({"ok": True, "size": size})
+
+    async def _read_path(self, call: Call) -> None:
+        files = self._host.live(call.sandbox_id).files
+        found = await files.read(call.text("path"), actor=call.actor)
+        if isinstance(found, Directory):
+            rows = [wire.entry_row(entry) for entry in found.entries]
+            await call.send({"ok": True, "entries": rows, "truncated": found.truncated})
+        else:
+            await call.send(wire.file_header(found), found.content)
+
+    async def _delete_file(self, call: Call) -> None:
+        files = self._host.live(call.sandbox_id).files
+        await files.delete(call.text("path"), actor=call.actor)
+        await call.send({"ok": True})
+
+    async def _make_dir(self, call: Call) -> None:
+        files = self._host.live(call.sandbox_id).files
+        path, parents = call.text("path"), call.flag("parents")
+        await files.make_dir(path, parents=parents, actor=call.actor)
+        await call.send({"ok": True})
+
+    async def _move(self, call: Call) -> None:
+        files = self._host.live(call.sandbox_id).files
+        source, destination = call.text("source"), call.text("destination")
+        await files.move(source, destination, actor=call.actor)
+        await call.send({"ok": True})
+
+    async def _stat(self, call: Call) -> None:
+        files = self._host.live(call.sandbox_id).files
+        await call.send(wire.stat_header(await files.stat(call.text("path"))))
+
+
+_HANDLERS: Mapping[str, Callable[[Server, Call], Awaitable[None]]] = {
+    "ping": Server._ping,
+    "templates": Server._templates,
+    "sandboxes": Server._sandboxes,
+    "create": Server._create,
+    "terminate": Server._terminate,
+    "shutdown": Server._shutdown,
+    "exec": Server._exec,
+    "exec_stream": Server._exec_stream,
+    "write_file": Server._write_file,
+    "read_path": Server._read_path,
+    "delete_file": Server._delete_file,
+    "make_dir": Server._make_dir,
+    "move": Server._move,
+    "stat": Server._stat,
+}
+
+
+def _handler(op: str) -> Callable[[Server, Call], Awaitable[None]]:
+    handler = _HANDLERS.get(op)
+    if handler is None:
+        raise HostError("invalid", "This host knows no such operation; update it.")
+    return handler
+
+
+async def _send_events(call: Call, events: AsyncIterator[ExecEvent]) -> None:
+    try:
+        async for event in events:
+            await call.write(wire.pack_exec_event(event))
+    finally:
+        close = getattr(events, "aclose", None)
+        if close is not None:
+            await close()
+
+
+async def _free(path: Path) -> None:
+    """Remove a dead host's socket. Raises ``HostError`` when the host there is alive."""
+    try:
+        _, writer = await asyncio.open_unix_connection(str(path))
+    except FileNotFoundError:
+        return
+    except OSError:
+        _unlink(path)
+        return
+    writer.close()
+    raise HostError("invalid", f"Another sandbox host serves {path}; stop it first.")
+
+
+def _unlink(path: Path) -> None:
+    with suppress(FileNotFoundError):
+        path.unlink()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -147,6 +147,8 @@ class JournalWriter(Protocol):
     def append(self, event: NewEvent) -> None: ...
 
     def append_many(self, events: Sequence[NewEvent]) -> None: ...
+
+    def scan(self) -> Iterator[NewEvent]: ...
 
 
 class Box(Protocol):

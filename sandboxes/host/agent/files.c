@@ -56,12 +56,25 @@ void answer(uint8_t type, const uint8_t *payload, size_t length)
     send_all(frame, 5 + length);
 }
 
+/* A socket closed with something unread in it takes our last answer along. */
+static void await_hangup(void)
+{
+    uint8_t waste[4096];
+    shutdown(SOCKET, SHUT_WR);
+    while (recv(SOCKET, waste, sizeof waste, 0) > 0)
+        ;
+}
+
 _Noreturn void fail(enum stage stage, int error)
 {
     struct writer w = {.length = 0};
     put_u8(&w, (uint8_t)stage);
     put_u32(&w, (uint32_t)error);
+    if (temporary[0])
+        unlink(temporary);
+    temporary[0] = 0;
     answer(ANS_ERROR, w.bytes, w.length);
+    await_hangup();
     leave();
 }
 

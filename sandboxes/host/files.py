@@ -1,0 +1,179 @@
+"""File operations in one sandbox. The agent does them inside, so no link leads out of it."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from sandboxes.host.agent.frames import CHUNK, Answer, Ask, Meta, lost, names, text, texts
+from sandboxes.host.agent.link import Link
+from sandboxes.host.masking import Masker, secrets_of
+from sandboxes.host.types import (
+    FILE_LIMIT,
+    PATH_LIMIT,
+    WRITABLE,
+    Box,
+    Directory,
+    Entry,
+    FileContent,
+    HostError,
+    Stat,
+)
+from timeline.events import Actor, Kind, NewEvent
+
+#: Bytes of one name in a path.
+NAME_LIMIT: Final = 255
+#: Operations of one sandbox at a time; each is a process in it.
+AT_ONCE: Final = 8
+ENTRIES_LIMIT: Final = 10_000
+
+
+def check_path(path: str) -> None:
+    """Refuses what is no path. Raises ``HostError`` invalid or name_too_long."""
+    if not path.startswith("/"):
+        raise HostError("invalid", "The path is not absolute; begin it with /.")
+    if "\0" in path:
+        raise HostError("invalid", "The path holds a NUL character; leave it out.")
+    try:
+        raw = path.encode()
+    except UnicodeEncodeError as error:
+        raise HostError("invalid", "The path holds half a character; send valid UTF-8.") from error
+    if len(raw) > PATH_LIMIT or max(map(len, raw.split(b"/"))) > NAME_LIMIT:
+        raise HostError(
+            "name_too_long",
+            "The path is too long; use at most 255 bytes a name and 4095 in all.",
+        )
+
+
+class Files:
+    """Every method raises ``HostError``. All but ``stat`` and listing leave an event."""
+
+    def __init__(self, box: Box, *, writable: Sequence[str] = WRITABLE) -> None:
+        self._box = box
+        self._roots = texts(list(writable))
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._masker = Masker(secrets_of(box.env))
+
+    async def write(self, path: str, content: bytes, *, mode: int = 0o644, actor: Actor) -> int:
+        """Puts a whole file in place at once, parents and all. Answers the bytes written."""
+        check_path(path)
+        if len(content) > FILE_LIMIT:
+            raise _too_large(path)
+        head = struct.pack("<QI", len(content), mode & 0o7777)
+        async with self._ask(Ask.WRITE, head + text(path) + self._roots) as link:
+            await link.expect(Answer.READY, subject=path)
+            await self._send(link, content)
+            meta = Meta.parse(await link.expect(Answer.META, subject=path))
+        self._record(Kind.FILE_WRITTEN, actor, path=path, size=len(content), mode=meta.mode)
+        return len(content)
+
+    @staticmethod
+    async def _send(link: Link, content: bytes) -> None:
+        for start in range(0, len(content), CHUNK):
+            await link.send(Ask.DATA, content[start : start + CHUNK])
+        await link.send(Ask.END)
+
+    async def read(self, path: str, *, actor: Actor) -> FileContent | Directory:
+        """A file's content, up to 16 MiB, or a directory's entries sorted by name."""
+        check_path(path)
+        async with self._ask(Ask.READ, struct.pack("<Q", FILE_LIMIT) + text(path)) as link:
+            meta = Meta.parse(await link.expect(Answer.META, subject=path))
+            if meta.kind == "directory":
+                return await self._entries(link, path)
+            content = await self._content(link, path)
+        self._record(Kind.FILE_READ, actor, path=path, size=len(content))
+        return FileContent(content, len(content), meta.mode, meta.modified_at)
+
+    @staticmethod
+    async def _content(link: Link, path: str) -> bytes:
+        content = bytearray()
+        while True:
+            kind, payload = await link.answer(subject=path)
+            if kind is Answer.END:
+                return bytes(content)
+            content += payload
+            if kind is not Answer.DATA or len(content) > FILE_LIMIT:
+                raise lost("more than it was asked for")
+
+    @staticmethod
+    async def _entries(link: Link, path: str) -> Directory:
+        entries: list[Entry] = []
+        while True:
+            kind, payload = await link.answer(subject=path)
+            if kind is Answer.END:
+                entries.sort(key=lambda entry: entry.name)
+                return Directory(entries, truncated=payload != b"\0")
+            entries.extend(names(payload) if kind is Answer.NAME else ())
+            if kind is not Answer.NAME or len(entries) > ENTRIES_LIMIT:
+                raise lost("more than it was asked for")
+
+    async def list(self, path: str, *, actor: Actor) -> Directory:
+        """A directory's entries. Raises ``HostError`` not_a_directory for a file."""
+        there = await self.stat(path)
+        if there.exists and not there.is_dir:
+            raise HostError("not_a_directory", f"{path} is not a directory; name one.")
+        found = await self.read(path, actor=actor)
+        if isinstance(found, FileContent):
+            raise HostError("not_a_directory", f"{path} is not a directory; name one.")
+        return found
+
+    async def delete(self, path: str, *, actor: Actor) -> None:
+        """Removes a file, or a link but not what it leads to. A directory is refused."""
+        check_path(path)
+        await self._simple(Ask.DELETE, text(path) + self._roots, path)
+        self._record(Kind.FILE_DELETED, actor, path=path)
+
+    async def make_dir(self, path: str, *, parents: bool = False, actor: Actor) -> None:
+        """Makes a directory; with ``parents`` one that exists is fine."""
+        check_path(path)
+        payload = struct.pack("<I", parents) + text(path) + self._roots
+        await self._simple(Ask.MKDIR, payload, path)
+        self._record(Kind.FILE_MADE, actor, path=path)
+
+    async def move(self, source: str, destination: str, *, actor: Actor) -> None:
+        """Renames; a file at the destination is replaced, a directory there is refused."""
+        check_path(source)
+        check_path(destination)
+        payload = text(source) + text(destination) + self._roots
+        await self._simple(Ask.MOVE, payload, f"{source} or {destination}")
+        self._record(Kind.FILE_MOVED, actor, source=source, destination=destination)
+
+    async def stat(self, path: str) -> Stat:
+        """What is there, through links; nothing at all is an answer too."""
+        check_path(path)
+        meta = await self._simple(Ask.STAT, text(path), path)
+        exists = meta.kind != "nothing"
+        is_dir = meta.kind == "directory"
+        return Stat(path, exists, is_dir, meta.size, meta.mode, meta.modified_at)
+
+    async def _simple(self, ask: Ask, payload: bytes, subject: str) -> Meta:
+        async with self._ask(ask, payload) as link:
+            return Meta.parse(await link.expect(Answer.META, subject=subject))
+
+    @asynccontextmanager
+    async def _ask(self, ask: Ask, payload: bytes) -> AsyncIterator[Link]:
+        async with self._slots:
+            link = await Link.open(self._box.agent_socket)
+            try:
+                await link.send(ask, payload)
+                yield link
+            finally:
+                link.close()
+
+    def _record(self, kind: Kind, actor: Actor, **data: Any) -> None:
+        shown = {
+            name: self._masker.mask_text(value) if isinstance(value, str) else value
+            for name, value in data.items()
+        }
+        self._box.journal.append(NewEvent(kind=kind, data=shown, actor=actor))
+
+
+def _too_large(path: str) -> HostError:
+    return HostError(
+        "too_large",
+        f"{path} is larger than 16 MiB; use a presigned URL.",
+        extra={"limit": FILE_LIMIT},
+    )

@@ -1,0 +1,102 @@
+"""Where a command's output goes besides its record: to nobody, into memory, or to a reader."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, Protocol
+
+from sandboxes.host.agent.frames import Ended
+from sandboxes.host.types import (
+    BUFFERED_LIMIT,
+    Chunk,
+    ExecEvent,
+    ExecOutcome,
+    Exited,
+    HostError,
+    Stream,
+)
+
+#: Chunks (of at most 32 KiB) that wait for a slow reader before its command has to wait too.
+WAITING_CHUNKS: Final = 16
+
+
+class Sink(Protocol):
+    """What a caller wants of a command while it runs."""
+
+    async def put(self, stream: Stream, data: bytes) -> None: ...
+
+
+class Nobody:
+    """For a command whose caller is gone."""
+
+    async def put(self, stream: Stream, data: bytes) -> None:
+        return
+
+
+class Buffer:
+    """Keeps the beginning of each stream and counts the rest."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Stream, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
+        self._dropped: dict[Stream, int] = {"stdout": 0, "stderr": 0}
+
+    async def put(self, stream: Stream, data: bytes) -> None:
+        kept = self._kept[stream]
+        part = data[: BUFFERED_LIMIT - len(kept)]
+        kept.extend(part)
+        self._dropped[stream] += len(data) - len(part)
+
+    def outcome(self, ended: Ended) -> ExecOutcome:
+        return ExecOutcome(
+            stdout=bytes(self._kept["stdout"]),
+            stderr=bytes(self._kept["stderr"]),
+            stdout_dropped=self._dropped["stdout"],
+            stderr_dropped=self._dropped["stderr"],
+            exit_code=ended.exit_code,
+            signal=ended.signal,
+            duration_ms=ended.duration_ms,
+            timed_out=ended.timed_out,
+        )
+
+
+class Reader:
+    """A bounded queue to one reader. Once the reader has left, nothing waits for it."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[ExecEvent | HostError] = asyncio.Queue(WAITING_CHUNKS)
+        self._left = False
+        self._over = False
+
+    async def put(self, stream: Stream, data: bytes) -> None:
+        await self._push(Chunk(stream, data))
+
+    async def end(self, ended: Ended | HostError) -> None:
+        """Tells the reader how it ended, after all that it has not read yet; the last call."""
+        if isinstance(ended, HostError):
+            await self._push(ended)
+        else:
+            exited = Exited(ended.exit_code, ended.signal, ended.duration_ms, ended.timed_out)
+            await self._push(exited)
+        self._over = True
+
+    def fail(self, error: HostError) -> None:
+        """Ends it at once, unless it has been told the end."""
+        if not self._over:
+            self.leave()
+            self._queue.put_nowait(error)
+
+    async def _push(self, item: ExecEvent | HostError) -> None:
+        if not self._left:
+            await self._queue.put(item)
+
+    async def next(self) -> ExecEvent:
+        """The next in order. Raises the ``HostError`` that ended the command, if one did."""
+        item = await self._queue.get()
+        if isinstance(item, HostError):
+            raise item
+        return item
+
+    def leave(self) -> None:
+        self._left = True
+        while not self._queue.empty():
+            self._queue.get_nowait()

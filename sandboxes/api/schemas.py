@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sandboxes.limits import TIMEOUT_DEFAULT, TIMEOUT_MAX, TIMEOUT_MIN
 
 COMMAND_TIMEOUT_MAX = 3600
+SEQ_MAX = 2**63 - 1
 
 StatusName = Literal["starting", "running", "pausing", "paused", "resuming", "terminated", "failed"]
 
@@ -105,7 +106,7 @@ class PathQuery(BaseModel):
 class EventsQuery(BaseModel):
     """Which events."""
 
-    after: int = Field(0, ge=0, le=2**63 - 1, description="The last `seq` you have.")
+    after: int = Field(0, ge=0, le=SEQ_MAX, description="The last `seq` you have.")
     kind: list[str] = Field(
         default_factory=list, max_length=64, description="May be given several times."
     )

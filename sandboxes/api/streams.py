@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 SILENCE_SECONDS: Final = 15.0
 KEEP_ALIVE: Final = b": keep-alive\n\n"
-REVOKED: Final = "The token of this stream was revoked or has expired; the command goes on."
+REVOKED: Final = "The token of this stream was revoked or has expired; use another."
 
 
 class Pulse(Enum):
@@ -105,14 +105,15 @@ async def _exec_frames(
             try:
                 async for event in rest:
                     yield (
-                        _pulse(event) if isinstance(event, Pulse) else _exec_frame(event, seconds)
+                        pulse(event) if isinstance(event, Pulse) else _exec_frame(event, seconds)
                     )
             except HostError as error:
                 yield sse({"kind": "error", "code": error.code, "message": error.message})
 
 
-def _pulse(pulse: Pulse) -> bytes:
-    if pulse is Pulse.SILENT:
+def pulse(between: Pulse) -> bytes:
+    """What is sent between events."""
+    if between is Pulse.SILENT:
         return KEEP_ALIVE
     return sse({"kind": "error", "code": "token_revoked", "message": REVOKED})
 

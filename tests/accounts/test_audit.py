@@ -6,27 +6,25 @@ import pytest
 from django.contrib.auth import authenticate
 from django.test import Client
 
-from accounts.models import AuditEntry, User
-from tests.accounts.people import PASSWORD, make_cast
+from accounts.models import AuditEntry
+from tests.cast import PASSWORD, Cast
 
 pytestmark = pytest.mark.django_db
 
 
-def test_a_sign_in_and_a_sign_out_are_recorded_for_the_account() -> None:
-    cast = make_cast()
+def test_a_sign_in_and_a_sign_out_are_recorded_for_the_account(account: Cast) -> None:
     client = Client(headers={"user-agent": "tests/1"})
-    client.force_login(User.objects.get(email="oscar@example.org"))
+    client.force_login(account.operator)
     client.logout()
-    entries = AuditEntry.objects.filter(account=cast.acme).order_by("id")
+    entries = AuditEntry.objects.filter(account=account.account).order_by("id")
     assert [entry.action for entry in entries] == ["person.signed_in", "person.signed_out"]
-    assert all(entry.target == "oscar@example.org" for entry in entries)
+    assert all(entry.target == account.operator.email for entry in entries)
 
 
-def test_a_wrong_password_is_recorded_without_it() -> None:
-    cast = make_cast()
-    assert authenticate(username="oscar@example.org", password="hunter2 hunter2") is None
+def test_a_wrong_password_is_recorded_without_it(account: Cast) -> None:
+    assert authenticate(username=account.operator.email, password="hunter2 hunter2") is None
     entry = AuditEntry.objects.get()
-    assert (entry.action, entry.account_id) == ("person.sign_in_failed", cast.acme.id)
+    assert (entry.action, entry.account_id) == ("person.sign_in_failed", account.account.id)
     assert "hunter2" not in str(AuditEntry.objects.values().get())
 
 

@@ -44,6 +44,10 @@ def logging_config(*, as_json: bool) -> dict[str, Any]:
             "daphne": {"level": "WARNING"},
             "twisted": {"level": "WARNING"},
             "django.server": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
+            # The reaper runs every second; only what goes wrong with it is news.
+            "celery.beat": {"level": "WARNING"},
+            "celery.worker.strategy": {"level": "WARNING"},
+            "celery.app.trace": {"level": "WARNING"},
             # Every 404 and 403 as a warning would bury what matters; 5xx stays.
             "django.request": {"level": "ERROR"},
             "django.channels.server": {"level": "WARNING"},

@@ -100,7 +100,11 @@ def _stack(
 ) -> Iterator[Stack]:
     with django_db_blocker.unblock():
         stack = Stack(servers, database=settings.DATABASES["default"]["NAME"])
-        yield stack
+        try:
+            stack.open()
+            yield stack
+        finally:
+            stack.close()
 
 
 @pytest.fixture

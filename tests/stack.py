@@ -26,6 +26,7 @@ from tests.waiting import free_port, until
 _PREFIX = "orkestr-test-"
 _OWNER = "tests"
 _RESTART_SECONDS = 60
+_SERVERS = ("postgres", "valkey")
 
 
 class Servers:
@@ -49,6 +50,8 @@ class Servers:
         )
         second.service_user()
         servers.make_folders(self.layout)
+        # Sandboxes made ahead are for speed; two a size keep the machine free for the tests.
+        os.environ.setdefault("ORKESTR_READY_SANDBOXES", "2")
         me = identify(os.getpid())
         assert me is not None
         Records(folder).save(_OWNER, me)
@@ -93,7 +96,19 @@ class Stack:
         self._prepare()
         for part in parts.all_parts(self.options, secret=self._secret()):
             self.servers.parts[part.name] = part
-            self._supervisor.start(part)
+
+    def open(self) -> None:
+        """Starts all but the servers, which run."""
+        for name, part in self.servers.parts.items():
+            if name not in _SERVERS:
+                self._supervisor.start(part)
+
+    def close(self) -> None:
+        """Stops all but the servers, whose database is then free to be dropped."""
+        for name in list(reversed(self._supervisor.running)):
+            if name not in _SERVERS:
+                self._supervisor.stop(name)
+        connections.close_all()
 
     @property
     def url(self) -> str:
@@ -177,13 +192,11 @@ class Stack:
         return {"SECRET_KEY": settings.SECRET_KEY, "TOKEN_PEPPER": settings.TOKEN_PEPPER}
 
     def _prepare(self) -> None:
-        """Static files and the catalogue; the tables are there already. And the agent."""
+        """Static files and the catalogue; the tables are there already."""
         python = str(self.layout.venv_python)
         env = environment.of_services(self.options, secret=self._secret())
         step = [python, "-m", "console.launch.prepare", "tests"]
         subprocess.run(as_service(self.layout, step), env=env, check=True, capture_output=True)
-        agent = [python, "-m", "sandboxes.host.agent.build", str(self.layout.agent)]
-        subprocess.run(agent, env=env, cwd=self.layout.root, check=True, capture_output=True)
 
     def _forget_connections(self, name: str) -> None:
         if name == "postgres":

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 import urllib.request
 
-from console.launch import checks, leftovers, packages, venv
-from console.launch.environment import read_env
+from console.launch import checks, environment, leftovers, packages, venv
 from console.launch.layout import Options
 from console.launch.processes import Records, age_seconds
 from console.launch.say import Problem, line
@@ -50,9 +50,21 @@ def down(options: Options) -> int:
         _as_root_or_sudo()
         _become_root(options, "down")
     stopped = leftovers.stop(options.layout)
+    _end_sandboxes(options)
     shutil.rmtree(options.layout.run, ignore_errors=True)
     line(f"  Stopped: {', '.join(stopped)}." if stopped else "  Nothing was running.")
     return 0
+
+
+def _end_sandboxes(options: Options) -> None:
+    """Those that outlived a host which was killed; after an orderly stop there are none."""
+    layout = options.layout
+    if not layout.host.is_dir() or not layout.venv_python.exists():
+        return
+    command = [str(layout.venv_python), "-m", "sandboxes.host", "stop-all"]
+    env = environment.of_host(options)
+    with (layout.logs / "host.log").open("ab") as log:
+        subprocess.run(command, env=env, cwd=layout.root, stdout=log, stderr=log, check=False)
 
 
 def status(options: Options) -> int:
@@ -70,7 +82,7 @@ def status(options: Options) -> int:
 
 
 def _readiness(options: Options) -> dict[str, str]:
-    address = read_env(options.layout.dev_env).get("ORKESTR_BASE_URL", options.base_url)
+    address = environment.read_env(options.layout.dev_env).get("ORKESTR_BASE_URL", options.base_url)
     try:
         with urllib.request.urlopen(f"{address}/readyz", timeout=5) as answer:  # noqa: S310
             return dict(json.load(answer)["parts"])

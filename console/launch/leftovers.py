@@ -10,8 +10,8 @@ from console.launch.processes import Identity, Records, end, end_group, is_alive
 
 SUPERVISOR = "supervisor"
 # The reverse of the order of starts; a name that is not here (a second worker) goes first.
-_ORDER = ("asgi", "beat", "worker", "host", "valkey", "postgres")
-_SIGNALS = {"postgres": signal.SIGINT}
+_ORDER = ("asgi", "host", "beat", "worker", "valkey", "postgres")
+_SIGNALS = {"postgres": signal.SIGINT}  # TERM lets the host's sandboxes live on for the next host
 _SECONDS = 60
 
 

@@ -20,6 +20,9 @@ from console.launch.supervisor import Part
 from sandboxes.host.client import HostClient
 from sandboxes.host.types import HostError
 
+# On TERM the host would go and leave its sandboxes running for the next one.
+HOST_ENDS_SANDBOXES = signal.SIGINT
+
 
 def postgres(layout: Layout, env: Mapping[str, str]) -> Part:
     """INT is its fast shutdown: open transactions are rolled back, nothing committed is lost."""
@@ -54,7 +57,8 @@ def host(layout: Layout, env: Mapping[str, str]) -> Part:
         as_root=True,
         is_ready=partial(_host_answers, str(layout.host_socket)),
         ready_seconds=60,
-        stop_seconds=60,  # it ends its sandboxes first
+        stop_signal=HOST_ENDS_SANDBOXES,
+        stop_seconds=60,
     )
 
 
@@ -97,13 +101,17 @@ def beat(layout: Layout, env: Mapping[str, str]) -> Part:
 
 
 def all_parts(options: Options, *, secret: Mapping[str, str]) -> list[Part]:
-    """What runs after the database is prepared."""
+    """What runs after the database is prepared.
+
+    The host is started after the workers so that it is stopped before them: what it says about
+    the end of its sandboxes is still stored.
+    """
     layout = options.layout
     env = environment.of_services(options, secret=secret)
     return [
-        host(layout, environment.of_host(options)),
         worker(layout, env),
         beat(layout, env),
+        host(layout, environment.of_host(options)),
         asgi(options, env),
     ]
 
@@ -148,4 +156,6 @@ def _worker_answers(redis_url: str, node: str) -> bool:
 
 
 def _written_since(path: Path, moment: float) -> bool:
-    return path.exists() and path.stat().st_mtime >= moment
+    """The schedule's database may add an ending to its name."""
+    found = path.parent.glob(f"{path.name}*")
+    return any(file.stat().st_mtime >= moment for file in found)

@@ -96,6 +96,10 @@ class Box:
         return self.spec.sandbox_id
 
     @property
+    def own_env(self) -> Mapping[str, str]:
+        return self.spec.env
+
+    @property
     def agent_socket(self) -> Path:
         return self.slot.agent_socket
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from sandboxes.host.agent import questions
 from sandboxes.host.agent.frames import Answer, Ask, Ended, Fields, Output, lost, text
 from sandboxes.host.agent.link import Link
 from sandboxes.host.output import GATHER_BYTES, GATHER_SECONDS, TIMELINE_LIMIT
+from sandboxes.host.positions import Position, Positions
 from sandboxes.host.recorder import Recorder, Seen, seen_in
 from sandboxes.host.requests import check, spawn_frame
 from sandboxes.host.sinks import Buffer, Nobody, Reader, Sink
@@ -30,7 +31,7 @@ from sandboxes.host.types import (
     HostError,
     Started,
 )
-from timeline.events import Actor, Kind, NewEvent
+from timeline.events import Actor, Kind, NewEvent, now_us
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +107,7 @@ class Commands:
         self._box = box
         self._limit = timeline_limit
         self._running: dict[str, _Command] = {}
+        self._positions = Positions(Recorder.directory(box))
 
     # ---- for callers --------------------------------------------------------------------------
 
@@ -178,22 +180,17 @@ class Commands:
     def _restore_all(self) -> list[_Command]:
         """Everything that reads the journal, before anybody else may shorten it."""
         seen = seen_in(self._box.journal.scan())
-        restored: list[_Command] = []
-        for command_id in Recorder.unfinished(self._box):
-            if command := self._restore(command_id, seen.get(command_id, Seen())):
-                restored.append(command)
-        return restored
+        found = (self._restore(position, seen) for position in self._positions.left())
+        return [command for command in found if command is not None]
 
-    def _restore(self, command_id: str, seen: Seen) -> _Command | None:
+    def _restore(self, position: Position, seen: Mapping[str, Seen]) -> _Command | None:
         try:
-            recorder = Recorder.restore(self._box, command_id, seen, limit=self._limit)
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            log.warning("command %s left no usable record: %s", command_id, error)
-            Recorder.forget(self._box, command_id)
-            return None
-        if recorder.is_over:
-            recorder.close()
-            Recorder.forget(self._box, command_id)
+            recorder = Recorder.restore(self._box, position, seen, limit=self._limit)
+        except (ValueError, KeyError, TypeError) as error:
+            log.warning("%s is of no use: %s", position.path, error)
+            recorder = None
+        if recorder is None or recorder.is_over:
+            self._positions.give_back(position)
             return None
         return _Command(recorder, Nobody())
 
@@ -217,18 +214,28 @@ class Commands:
                 command.recorder.flush()
             command.fail(HostError("host_unreachable", "The host restarts; try again."))
             command.close()
+            command.recorder.position.close()
         self._running.clear()
+        self._positions.close()
 
     # ---- one command --------------------------------------------------------------------------
 
     def _launch(self, request: ExecRequest, actor: Actor, sink: Sink) -> _Command:
         check(request)
         frame = spawn_frame(request, self._box.env)
+        if request.command_id in self._running:
+            message = "A command with this id runs already; choose another id."
+            raise HostError("invalid", message)
         try:
-            recorder = Recorder.create(self._box, request, actor, limit=self._limit)
-        except FileExistsError as error:
-            message = "A command with this id was run already; choose another id."
-            raise HostError("invalid", message) from error
+            recorder = Recorder(
+                self._box,
+                self._positions.take(),
+                request,
+                actor,
+                at=now_us(),
+                limit=self._limit,
+            )
+            recorder.begin()
         except OSError as error:
             raise _no_record(error) from error
         command = _Command(recorder, sink)
@@ -270,10 +277,15 @@ class Commands:
             actor = command.recorder.actor
             with suppress(OSError):
                 self._box.journal.append(NewEvent(kind=Kind.LIMIT_HIT, data=data, actor=actor))
-        command.close()
-        command.recorder.discard()
-        self._running.pop(command.id, None)
+        self._drop(command)
         command.fail(error)
+
+    def _drop(self, command: _Command) -> None:
+        """Nothing more will be recorded of it."""
+        command.close()
+        self._running.pop(command.id, None)
+        with suppress(OSError):
+            self._positions.give_back(command.recorder.position)
 
     async def _started(self, command: _Command) -> None:
         assert command.link is not None  # noqa: S101 - both callers have just opened it
@@ -330,8 +342,7 @@ class Commands:
         await self._record_end(command, ended)
         if command.link is not None:
             command.link.tell(Ask.FORGET, text(command.id))
-        command.close()
-        self._running.pop(command.id, None)
+        self._drop(command)
         if isinstance(command.sink, Reader):
             await command.sink.end(ended)
         if isinstance(ended, HostError):

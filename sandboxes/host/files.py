@@ -55,7 +55,7 @@ class Files:
         self._box = box
         self._roots = texts(list(writable))
         self._slots = asyncio.Semaphore(AT_ONCE)
-        self._masker = Masker(secrets_of(box.env))
+        self._masker = Masker(secrets_of(box.own_env))
 
     async def write(self, path: str, content: bytes, *, mode: int = 0o644, actor: Actor) -> int:
         """Puts a whole file in place at once, parents and all. Answers the bytes written."""

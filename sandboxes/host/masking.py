@@ -15,34 +15,9 @@ MASK: Final = b"[masked]"
 SHORTEST: Final = 6
 #: A longer line of a secret is looked for in pieces, so that little has to be held back.
 PIECE: Final = 256
-#: Names whose values are the platform's own, known to everybody and all over ordinary output.
+#: Names whose values are settings, known to everybody and all over ordinary output.
 PLAIN_NAMES: Final = frozenset(
-    {
-        "CURL_CA_BUNDLE",
-        "DEBIAN_FRONTEND",
-        "GIT_SSL_CAINFO",
-        "HOME",
-        "HOSTNAME",
-        "LANG",
-        "LANGUAGE",
-        "LC_ALL",
-        "LC_CTYPE",
-        "LOGNAME",
-        "NODE_EXTRA_CA_CERTS",
-        "NO_PROXY",
-        "PATH",
-        "PIP_CERT",
-        "PWD",
-        "REQUESTS_CA_BUNDLE",
-        "SHELL",
-        "SSL_CERT_DIR",
-        "SSL_CERT_FILE",
-        "TERM",
-        "TMPDIR",
-        "TZ",
-        "USER",
-        "no_proxy",
-    }
+    "PATH HOME USER LOGNAME SHELL PWD TERM TZ LANG LANGUAGE LC_ALL LC_CTYPE HOSTNAME TMPDIR".split()
 )
 _TOKEN: Final = rb"ork_[0-9A-Za-z]{16,64}"
 _TOKEN_PART: Final = re.compile(rb"(?:o|or|ork|ork_[0-9A-Za-z]{0,63})\Z")

@@ -1,9 +1,7 @@
 """One command's record: its output file, its events, and where both have got to.
 
-``commands/<id>.json`` says what was asked (one line), and how it ended (a second line).
-``commands/<id>.out`` is the whole output as it came, unmasked, to a ceiling.
-``commands/<id>.pos`` exists until the end is recorded: how far the journal has got. It is one page
-written over in place by one system call, so that a host that is killed leaves it whole.
+``commands/<id>.out`` is the whole output as it came, unmasked, to a ceiling. A position file
+(``sandboxes.host.positions``) says what was asked and how far the journal has got.
 
 The order is always: output file, journal, position, acknowledgement to the agent. A host that died
 between any two of them finds by ``Seen`` what the journal has beyond the position, and lets those
@@ -19,17 +17,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
-
 from sandboxes.host.agent.frames import Ended
 from sandboxes.host.masking import Masker, secrets_of
 from sandboxes.host.output import STREAMS, TIMELINE_LIMIT, Gathered, StreamText, parted
+from sandboxes.host.positions import Position
 from sandboxes.host.types import Box, ExecRequest, Stream
 from timeline.events import Actor, Kind, NewEvent, now_us
 
 #: Bytes of a command's output that its file keeps.
 FILE_CEILING: Final = 1024 * 1024 * 1024
-PAGE: Final = 4096
 
 
 @dataclass
@@ -65,8 +61,16 @@ class Recorder:
     """Writes one command's record. Every method is synchronous, and over when it returns."""
 
     def __init__(
-        self, box: Box, request: ExecRequest, actor: Actor, *, at: int, limit: int = TIMELINE_LIMIT
+        self,
+        box: Box,
+        position: Position,
+        request: ExecRequest,
+        actor: Actor,
+        *,
+        at: int,
+        limit: int = TIMELINE_LIMIT,
     ) -> None:
+        self.position = position
         self.request = request
         self.actor = actor
         self.at = at
@@ -74,60 +78,51 @@ class Recorder:
         self.gathered = Gathered()
         self._box = box
         self._limit = limit
-        self._masker = Masker(secrets_of(box.env, request.env))
+        self._masker = Masker(secrets_of(box.own_env, request.env))
         self._texts: dict[Stream, StreamText] = {name: StreamText(self._masker) for name in STREAMS}
         self._totals: dict[Stream, int] = dict.fromkeys(STREAMS, 0)
         self._seen = Seen()
         self._unwritten: list[NewEvent] = []
-        self._file = self._position = -1
+        self._file = -1
         self._in_file = 0
 
     # ---- files --------------------------------------------------------------------------------
 
     @staticmethod
     def directory(box: Box) -> Path:
+        """Where the output files and positions of a sandbox are."""
         return box.directory / "commands"
 
-    def _path(self, suffix: str) -> Path:
-        return self.directory(self._box) / f"{self.request.command_id}.{suffix}"
+    @property
+    def output_path(self) -> Path:
+        """The whole output; there is no such file before there is output."""
+        return self.directory(self._box) / f"{self.request.command_id}.out"
 
-    @classmethod
-    def create(
-        cls, box: Box, request: ExecRequest, actor: Actor, *, limit: int = TIMELINE_LIMIT
-    ) -> Recorder:
-        """For a new command. Raises ``FileExistsError`` when its id was used before."""
-        recorder = cls(box, request, actor, at=now_us(), limit=limit)
-        cls.directory(box).mkdir(mode=0o700, exist_ok=True)
-        asked = {"request": _plain(request), "actor": actor.to_json(), "at": recorder.at}
-        line = orjson.dumps(asked) + b"\n"
-        descriptor = os.open(recorder._path("json"), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            os.write(descriptor, line)
-        finally:
-            os.close(descriptor)
-        recorder._save()
-        return recorder
-
-    @classmethod
-    def unfinished(cls, box: Box) -> list[str]:
-        """Ids of the commands whose end is not recorded yet."""
-        return sorted(path.stem for path in cls.directory(box).glob("*.pos"))
+    def begin(self) -> None:
+        """Makes the record that has to be there before the command is. Raises ``OSError``."""
+        asked = {
+            "request": _plain(self.request),
+            "actor": self.actor.to_json(),
+            "at": self.at,
+        }
+        self.position.begin(asked, self._state())
 
     @classmethod
     def restore(
-        cls, box: Box, command_id: str, seen: Seen, *, limit: int = TIMELINE_LIMIT
-    ) -> Recorder:
-        """Goes on with a command of a host that was killed.
+        cls, box: Box, position: Position, seen: Mapping[str, Seen], *, limit: int = TIMELINE_LIMIT
+    ) -> Recorder | None:
+        """Goes on with the command of a host that was killed; None when the file is free.
 
-        Raises ``ValueError`` or ``KeyError`` when the files were not whole yet, which means that
-        the command had not been started.
+        ``seen`` is what the journal has. Raises ``ValueError``, ``KeyError`` or ``TypeError`` for
+        a file that is not ours.
         """
-        base = cls.directory(box) / command_id
-        asked = orjson.loads(base.with_suffix(".json").read_bytes().split(b"\n")[0])
-        saved = orjson.loads(base.with_suffix(".pos").read_bytes())
+        loaded = position.load()
+        if loaded is None:
+            return None
+        asked, saved = loaded
         request, actor = ExecRequest(**asked["request"]), Actor.from_json(asked["actor"])
-        recorder = cls(box, request, actor, at=asked["at"], limit=limit)
-        recorder._load(saved, seen)
+        recorder = cls(box, position, request, actor, at=asked["at"], limit=limit)
+        recorder._load(saved, seen.get(request.command_id, Seen()))
         recorder._save()
         return recorder
 
@@ -141,10 +136,10 @@ class Recorder:
             self._texts[name] = StreamText.restore(self._masker, saved["texts"][name])
             seen.ends[name] = max(seen.ends.get(name, 0), saved["ends"].get(name, 0))
         with suppress(FileNotFoundError):
-            os.truncate(self._path("out"), self._in_file)
+            os.truncate(self.output_path, self._in_file)
 
-    def _save(self) -> None:
-        position = {
+    def _state(self) -> dict[str, Any]:
+        return {
             "started": self._seen.started,
             "offset": self.offset,
             "file": self._in_file,
@@ -153,10 +148,9 @@ class Recorder:
             "ends": self._seen.ends,
             "last": sorted(self._seen.last),
         }
-        if self._position < 0:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
-            self._position = os.open(self._path("pos"), flags, 0o600)
-        os.pwrite(self._position, orjson.dumps(position).ljust(PAGE), 0)
+
+    def _save(self) -> None:
+        self.position.save(self._state())
 
     def _keep(self, data: bytes) -> None:
         """Adds to the output file; a host without space for it still runs the command."""
@@ -166,26 +160,15 @@ class Recorder:
         with suppress(OSError):
             if self._file < 0:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-                self._file = os.open(self._path("out"), flags, 0o600)
+                flags |= 0 if self._in_file else os.O_TRUNC
+                self._file = os.open(self.output_path, flags, 0o600)
             self._in_file += os.write(self._file, data)
 
     def close(self) -> None:
-        """Lets go of the files; ``restore`` can go on from them."""
-        for descriptor in (self._file, self._position):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self._file = self._position = -1
-
-    def discard(self) -> None:
-        """Removes every trace of a command that did not start."""
-        self.close()
-        for suffix in ("pos", "out", "json"):
-            self._path(suffix).unlink(missing_ok=True)
-
-    @classmethod
-    def forget(cls, box: Box, command_id: str) -> None:
-        """Removes the position of a command whose files cannot be used."""
-        (cls.directory(box) / f"{command_id}.pos").unlink(missing_ok=True)
+        """Lets go of the output file; ``restore`` can go on from here."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
     @property
     def was_started(self) -> bool:
@@ -308,7 +291,6 @@ class Recorder:
                 self._unwritten.pop()
                 raise
             self._seen.exited = True
-        self._ended(ended, error)
 
     def _exited(self, ended: Ended | None, *, dropped: int, error: str | None) -> NewEvent:
         data: dict[str, Any] = {
@@ -326,19 +308,6 @@ class Recorder:
         if error:
             data["error"] = error
         return self._event(Kind.COMMAND_EXITED, data)
-
-    def _ended(self, ended: Ended | None, error: str | None) -> None:
-        outcome = {
-            "exit_code": ended.exit_code if ended else None,
-            "signal": ended.signal if ended else None,
-            "timed_out": bool(ended and ended.timed_out),
-            "error": error,
-            "at": now_us(),
-        }
-        with suppress(OSError), self._path("json").open("ab") as file:
-            file.write(orjson.dumps(outcome) + b"\n")
-        self.close()
-        self._path("pos").unlink(missing_ok=True)
 
 
 def _plain(request: ExecRequest) -> dict[str, Any]:

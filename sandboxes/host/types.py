@@ -155,7 +155,8 @@ class Box(Protocol):
     """One running sandbox, as its commands and files see it.
 
     ``directory`` is the host's state of this sandbox (never visible inside), ``agent_socket`` the
-    path where its agent listens, ``env`` the sandbox's own environment with PATH and HOME.
+    path where its agent listens, ``env`` its whole environment with PATH and HOME, ``own_env`` the
+    part of it that its creator gave, whose values are secrets.
     """
 
     @property
@@ -166,6 +167,8 @@ class Box(Protocol):
     def agent_socket(self) -> Path: ...
     @property
     def env(self) -> Mapping[str, str]: ...
+    @property
+    def own_env(self) -> Mapping[str, str]: ...
     @property
     def journal(self) -> JournalWriter: ...
     @property

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern
+from django.urls import path
 
-websocket_urlpatterns: list[URLPattern] = []
+from console.consumers import SandboxLists, SandboxTimeline
+
+websocket_urlpatterns = [
+    path("ws/sandboxes/", SandboxLists.as_asgi()),
+    path("ws/sandboxes/<str:sandbox_id>/timeline/", SandboxTimeline.as_asgi()),
+]

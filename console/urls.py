@@ -10,4 +10,5 @@ urlpatterns = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("v1/", include("sandboxes.api.urls", namespace="v1")),
+    path("", include("console.pages_urls")),
 ]

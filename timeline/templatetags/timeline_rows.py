@@ -28,7 +28,7 @@ def clock(at: int) -> str:
 
 @register.filter
 def size(count: float | None) -> str:
-    """Bytes in the largest unit that keeps at least one digit before the point."""
+    """Bytes in the largest unit that keeps a digit before the point: 312 B, 9.1 KB, 64 MB."""
     if count is None:
         return ""
     amount, unit = float(count), "B"
@@ -36,7 +36,7 @@ def size(count: float | None) -> str:
         if amount < _KIB:
             break
         amount, unit = amount / _KIB, larger
-    return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
+    return f"{amount:.0f} {unit}" if unit == "B" or amount >= 10 else f"{amount:.1f} {unit}"
 
 
 @register.filter

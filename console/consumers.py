@@ -1,0 +1,131 @@
+"""The console's sockets: the timeline of one sandbox, and lists that keep themselves current."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.http import QueryDict
+
+from accounts.announce import account_group
+from accounts.database import in_database
+from accounts.models import User
+from accounts.policy import Principal, Scope, allows
+from accounts.selectors import principal_of_user
+from console import boards
+from sandboxes.errors import InvalidRequest, SandboxNotFound
+from sandboxes.selectors import sandbox_for
+from timeline.consumers import TimelineConsumer
+
+SIGNED_OUT = 4401
+FORBIDDEN = 4403
+SETTLE_SECONDS = 0.25
+
+
+async def principal_of_scope(scope: dict[str, Any]) -> Principal | None:
+    """Who opened a socket, by their session; None when nobody is signed in."""
+    user = scope.get("user")
+    if user is None or not user.is_authenticated:
+        return None
+    found: User = user
+    return await in_database(_principal, found)
+
+
+def _principal(user: User) -> Principal | None:
+    return principal_of_user(user=User.objects.get(pk=user.pk))
+
+
+class SandboxTimeline(TimelineConsumer):
+    """The timeline of one sandbox, for people of its account."""
+
+    async def connect(self) -> None:
+        """A session that has ended is told apart from a sandbox that is not there."""
+        if await principal_of_scope(self.scope) is not None:
+            await super().connect()
+            return
+        await self.accept()
+        await self.close(code=SIGNED_OUT)
+
+    async def authorize(self, sandbox_id: str) -> bool:
+        """Someone else's sandbox is as good as none."""
+        principal = await principal_of_scope(self.scope)
+        if principal is None or not allows(principal, Scope.SANDBOXES_READ):
+            return False
+        try:
+            await in_database(sandbox_for, principal=principal, sandbox_id=sandbox_id)
+        except SandboxNotFound:
+            return False
+        return True
+
+
+class SandboxLists(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ships no types
+    """Renders the list or the overview again whenever a sandbox of the account changes.
+
+    Changes are gathered for a moment, and nothing is sent when the list looks the same after them.
+    The first rendering goes out at once, so that what changed before the socket was open shows.
+    """
+
+    user: User
+    query: QueryDict
+    shown: str = ""
+    group: str | None = None
+    pending: asyncio.Task[None] | None = None
+
+    async def connect(self) -> None:
+        """Refuse who is not signed in; closing after accepting is what lets the page know why."""
+        await self.accept()
+        principal = await principal_of_scope(self.scope)
+        if principal is None:
+            await self.close(code=SIGNED_OUT)
+            return
+        if not allows(principal, Scope.SANDBOXES_READ):
+            await self.close(code=FORBIDDEN)
+            return
+        self.query = QueryDict(self.scope["query_string"])
+        self.group = account_group(principal.account_id)
+        await self.channel_layer.group_add(self.group, self.channel_name)
+        await self._render()
+
+    async def disconnect(self, code: int) -> None:
+        """Stop listening."""
+        if self.pending is not None:
+            self.pending.cancel()
+        if self.group is not None:
+            await self.channel_layer.group_discard(self.group, self.channel_name)
+
+    async def sandbox_changed(self, message: dict[str, Any]) -> None:
+        """``accounts.announce`` says that a sandbox of this account is not what it was."""
+        if self.pending is None or self.pending.done():
+            self.pending = asyncio.create_task(self._soon())
+
+    async def _soon(self) -> None:
+        await asyncio.sleep(SETTLE_SECONDS)
+        self.pending = None
+        await self._render()
+
+    async def _render(self) -> None:
+        principal = await principal_of_scope(self.scope)
+        if principal is None:
+            await self.close(code=SIGNED_OUT)
+            return
+        try:
+            html = await in_database(self._html, principal)
+        except InvalidRequest:
+            await self.close(code=FORBIDDEN)
+            return
+        if html != self.shown:
+            self.shown = html
+            await self.send(text_data=html)
+
+    def _html(self, principal: Principal) -> str:
+        base = self._base()
+        if self.query.get("view") == "overview":
+            return boards.overview_push(principal=principal, base=base)
+        filters = boards.filters_from(self.query)
+        return boards.board_push(principal=principal, filters=filters, base=base)
+
+    def _base(self) -> str:
+        """The address the browser used, as its page shows it."""
+        headers: dict[bytes, bytes] = dict(self.scope["headers"])
+        return headers.get(b"origin", b"").decode("latin1")

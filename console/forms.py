@@ -1,0 +1,105 @@
+"""What people type into the console's forms, checked as far as a page can check it."""
+
+from __future__ import annotations
+
+from django import forms
+
+from accounts.policy import TOKEN_SCOPES
+from sandboxes.limits import (
+    TEMPLATES,
+    TIMEOUT_DEFAULT,
+    TIMEOUT_MAX,
+    TIMEOUT_MIN,
+    SandboxRequest,
+)
+from sandboxes.models import Status
+
+EXPIRIES = {"30": "30 days", "90": "90 days", "180": "180 days", "365": "1 year", "": "Never"}
+EXTENSIONS = {600: "10 min", 1800: "30 min", 3600: "1 hour"}
+
+
+class SignInForm(forms.Form):
+    """An e-mail address and a password."""
+
+    email = forms.EmailField(max_length=254)
+    password = forms.CharField(max_length=1000, strip=False)
+
+
+class FilterForm(forms.Form):
+    """What narrows the list of sandboxes. Anything that makes no sense is left out."""
+
+    status = forms.ChoiceField(required=False, choices=[("live", "Live"), *Status.choices])
+    template = forms.ChoiceField(required=False, choices=[(name, name) for name in TEMPLATES])
+    q = forms.CharField(required=False, max_length=100)
+    cursor = forms.CharField(required=False, max_length=100)
+
+
+class PairsField(forms.CharField):
+    """Lines of ``NAME=value`` as a dict. Empty lines are left out."""
+
+    widget = forms.Textarea
+
+    def to_python(self, value: str | None) -> dict[str, str]:  # type: ignore[override]
+        """Raises ``ValidationError`` for a line without an equals sign."""
+        pairs: dict[str, str] = {}
+        for line in (value or "").splitlines():
+            if not line.strip():
+                continue
+            name, equals, text = line.partition("=")
+            if not equals or not name.strip():
+                raise forms.ValidationError(f"Write each line as NAME=value; {line[:40]!r} is not.")
+            pairs[name.strip()] = text.strip()
+        return pairs
+
+
+class SandboxForm(forms.Form):
+    """The options of ``POST /v1/sandboxes``."""
+
+    template = forms.ChoiceField(choices=[(name, name) for name in TEMPLATES])
+    size = forms.CharField(max_length=32)
+    network = forms.CharField(max_length=16)
+    timeout_seconds = forms.IntegerField(
+        min_value=TIMEOUT_MIN, max_value=TIMEOUT_MAX, initial=TIMEOUT_DEFAULT
+    )
+    env = PairsField(required=False)
+    metadata = PairsField(required=False)
+
+    def to_request(self) -> SandboxRequest:
+        """What the service takes. Only after ``is_valid``."""
+        data = self.cleaned_data
+        return SandboxRequest(
+            template=data["template"],
+            size=data["size"],
+            network=data["network"],
+            timeout_seconds=data["timeout_seconds"],
+            env=data["env"] or {},
+            metadata=data["metadata"] or {},
+        )
+
+
+class ExtendForm(forms.Form):
+    """For how long from now a sandbox may go on."""
+
+    timeout_seconds = forms.IntegerField(min_value=TIMEOUT_MIN, max_value=TIMEOUT_MAX)
+
+
+class TokenForm(forms.Form):
+    """A token to mint."""
+
+    name = forms.CharField(max_length=100)
+    scopes = forms.MultipleChoiceField(
+        choices=[(str(scope), str(scope)) for scope in TOKEN_SCOPES],
+        error_messages={"required": "Choose at least one scope."},
+    )
+    expires = forms.ChoiceField(required=False, choices=list(EXPIRIES.items()))
+    networks = forms.CharField(required=False, max_length=2000)
+
+    def expires_in_days(self) -> int | None:
+        """None for a token that never expires. Only after ``is_valid``."""
+        days = self.cleaned_data["expires"]
+        return int(days) if days else None
+
+    def allowed_networks(self) -> list[str]:
+        """CIDR blocks, one a line or separated by commas. Only after ``is_valid``."""
+        text: str = self.cleaned_data["networks"]
+        return text.replace(",", " ").split()

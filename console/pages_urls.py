@@ -1,0 +1,23 @@
+"""The addresses of the operators' pages; they stay as they are from the first version on."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from console.views import auth, docs, sandbox, sandboxes, tokens
+
+urlpatterns = [
+    path("", sandboxes.overview, name="overview"),
+    path("login/", auth.login, name="login"),
+    path("logout/", auth.logout, name="logout"),
+    path("sandboxes/", sandboxes.sandboxes, name="sandboxes"),
+    path("sandboxes/new/", sandboxes.sandbox_new, name="sandbox-new"),
+    path("sandboxes/<str:sandbox_id>/", sandbox.sandbox, name="sandbox"),
+    path("sandboxes/<str:sandbox_id>/rows/", sandbox.sandbox_rows, name="sandbox-rows"),
+    path("sandboxes/<str:sandbox_id>/head/", sandbox.sandbox_head, name="sandbox-head"),
+    path("sandboxes/<str:sandbox_id>/extend/", sandbox.sandbox_extend, name="sandbox-extend"),
+    path("sandboxes/<str:sandbox_id>/terminate/", sandbox.sandbox_end, name="sandbox-terminate"),
+    path("tokens/", tokens.tokens, name="tokens"),
+    path("tokens/<str:token_id>/revoke/", tokens.token_end, name="token-end"),
+    path("docs/", docs.docs, name="docs"),
+]

@@ -1,0 +1,56 @@
+"""Who looks at a page, and what happens when they may not."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec, cast
+
+from django.contrib.auth.views import redirect_to_login
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from accounts.models import User
+from accounts.policy import Forbidden, Principal
+from accounts.selectors import principal_of_user
+from sandboxes.errors import SandboxNotFound
+
+P = ParamSpec("P")
+Page = Callable[Concatenate[HttpRequest, Principal, P], HttpResponse]
+View = Callable[Concatenate[HttpRequest, P], HttpResponse]
+
+
+def signed_in(page: Page[P]) -> View[P]:
+    """Give the page its ``Principal``; send others to sign in (401 for a script's request).
+
+    What the domain raises becomes an answer here: ``Forbidden`` 403, ``SandboxNotFound`` 404.
+    """
+
+    @functools.wraps(page)
+    def view(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        if not isinstance(request.user, User):
+            return _sign_in_first(request)
+        principal = principal_of_user(user=request.user)
+        if principal is None:
+            return _refused(request, "You are not a member of any account yet. Ask an owner.")
+        request.principal = principal  # type: ignore[attr-defined]
+        try:
+            return page(request, principal, *args, **kwargs)
+        except Forbidden as error:
+            return _refused(request, str(error))
+        except SandboxNotFound as error:
+            raise Http404(str(error)) from None
+
+    return cast(View[P], view)
+
+
+def _sign_in_first(request: HttpRequest) -> HttpResponse:
+    if request.headers.get("HX-Request"):
+        return HttpResponse("Sign in first.", status=401)
+    return redirect_to_login(request.get_full_path())
+
+
+def _refused(request: HttpRequest, message: str) -> HttpResponse:
+    response = render(request, "console/refused.html", {"message": message}, status=403)
+    response["x-message"] = message
+    return response

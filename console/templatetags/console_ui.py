@@ -1,0 +1,109 @@
+"""What the console's templates need beyond Django's own tags."""
+
+from __future__ import annotations
+
+import math
+import time
+from datetime import datetime
+from typing import Any
+
+from django import template
+from django.http import HttpRequest
+from django.template.context import Context
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from accounts.policy import Principal, allows
+
+register = template.Library()
+
+
+@register.simple_tag
+def now_ms() -> int:
+    """The server's clock in milliseconds, by which the page's clocks run."""
+    return time.time_ns() // 1_000_000
+
+
+@register.simple_tag(takes_context=True)
+def nav_link(context: Context, name: str, label: str) -> SafeString:
+    """A link of the main navigation, marked when the page lies below it."""
+    href = reverse(name)
+    path = context["request"].path
+    here = path == href if href == "/" else path.startswith(href)
+    mark = SafeString(' aria-current="page"') if here else ""
+    return format_html('<a href="{}"{}>{}</a>', href, mark, label)
+
+
+@register.filter
+def can(principal: Principal, scope: str) -> bool:
+    """Whether to offer what needs ``scope``. The server asks again when it is done."""
+    return allows(principal, scope)
+
+
+@register.filter
+def ago(moment: datetime | None) -> SafeString | str:
+    """``<time>`` that a script keeps saying as "4 min ago"."""
+    if moment is None:
+        return ""
+    seconds = (timezone.now() - moment).total_seconds()
+    return format_html(
+        '<time datetime="{}" data-ago>{}</time>', moment.isoformat(), _ago(seconds, moment)
+    )
+
+
+def _ago(seconds: float, moment: datetime) -> str:
+    if seconds < 10:
+        return "just now"
+    for unit, length, limit in (("s", 1, 60), ("min", 60, 60), ("h", 3600, 24), ("d", 86_400, 30)):
+        if seconds < length * limit:
+            return f"{int(seconds // length)} {unit} ago"
+    return f"{moment.day} {moment:%b %Y}"
+
+
+@register.filter
+def countdown(moment: datetime) -> SafeString:
+    """``<time>`` that a script counts down: 9:42 or 1:04:22, never below zero."""
+    left = max(0, math.ceil((moment - timezone.now()).total_seconds()))
+    minutes, seconds = divmod(left, 60)
+    hours, minutes = divmod(minutes, 60)
+    text = f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+    return format_html(
+        '<time datetime="{}" data-countdown{}>{}</time>',
+        moment.isoformat(),
+        SafeString(" data-soon") if left < 60 else "",
+        text,
+    )
+
+
+@register.filter
+def memory(megabytes: int) -> str:
+    """4 GB, 512 MB."""
+    return f"{megabytes / 1024:g} GB" if megabytes >= 1024 else f"{megabytes} MB"
+
+
+@register.filter
+def short_id(identifier: str) -> str:
+    """The end of an id, which is what tells one from another: ``sbx_…9K2M7Q4T``."""
+    prefix, _, rest = identifier.partition("_")
+    return f"{prefix}_…{rest[-8:]}" if len(rest) > 10 else identifier
+
+
+@register.simple_tag(takes_context=True)
+def base_url(context: Context) -> str:
+    """The address under which the reader sees this console."""
+    request: HttpRequest = context["request"]
+    return f"{request.scheme}://{request.get_host()}"
+
+
+@register.simple_tag(takes_context=True)
+def query_with(context: Context, **changes: Any) -> str:
+    """The page's own query string with some of it changed; an empty value removes its name."""
+    query = context["request"].GET.copy()
+    query.pop("cursor", None)
+    for name, value in changes.items():
+        query[name] = value
+        if value in ("", None):
+            del query[name]
+    return f"?{query.urlencode()}" if query else "?"

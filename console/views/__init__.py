@@ -1,0 +1,1 @@
+"""The operators' pages: each parses, calls one service or selector, and renders."""

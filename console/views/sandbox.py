@@ -1,0 +1,113 @@
+"""One sandbox: its timeline, and what an operator can do to it."""
+
+from __future__ import annotations
+
+from asgiref.sync import async_to_sync
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_POST, require_safe
+
+from accounts.origin import origin_of
+from accounts.policy import Principal, Scope, require
+from console import history
+from console.forms import EXTENSIONS, ExtendForm
+from console.signed_in import signed_in
+from sandboxes.errors import SandboxError, SandboxNotFound
+from sandboxes.host.types import HostError
+from sandboxes.selectors import sandbox_for
+from sandboxes.services import sandbox_set_timeout, sandbox_terminate
+
+LAST_SEQ = 2**62
+
+
+@require_safe
+@signed_in
+def sandbox(request: HttpRequest, principal: Principal, sandbox_id: str) -> HttpResponse:
+    """The timeline: its newest page, which a script keeps live."""
+    require(principal, Scope.SANDBOXES_READ)
+    found = sandbox_for(principal=principal, sandbox_id=sandbox_id)
+    show = request.GET.get("show", "")
+    context = {
+        "sandbox": found,
+        "slice": history.slice_before(sandbox_id=found.id),
+        "started_ms": int(found.created_at.timestamp() * 1000),
+        "shows": [(value or "all", label) for value, label in history.SHOWS.items()],
+        "show": show if show in history.SHOWS and show else "all",
+        "q": request.GET.get("q", "")[:100],
+        "extensions": EXTENSIONS.items(),
+    }
+    return render(request, "console/sandbox.html", context)
+
+
+@require_safe
+@signed_in
+def sandbox_rows(request: HttpRequest, principal: Principal, sandbox_id: str) -> HttpResponse:
+    """A page of rows before or after a seq; ``x-from`` and ``x-to`` say what it covers."""
+    require(principal, Scope.SANDBOXES_READ)
+    found = sandbox_for(principal=principal, sandbox_id=sandbox_id)
+    try:
+        before, after, limit = (_number(request, name) for name in ("before", "after", "limit"))
+    except ValueError:
+        return HttpResponseBadRequest("before, after and limit are whole numbers.")
+    limit = min(max(limit or history.PAGE, 1), history.MOST)
+    kinds = history.kinds_of(request.GET.get("show", ""))
+    if after is not None:
+        part = history.slice_after(sandbox_id=found.id, after=after, limit=limit, kinds=kinds)
+    else:
+        part = history.slice_before(sandbox_id=found.id, before=before, limit=limit, kinds=kinds)
+    return HttpResponse(part.html, headers={"x-from": str(part.first), "x-to": str(part.last)})
+
+
+@require_safe
+@signed_in
+def sandbox_head(request: HttpRequest, principal: Principal, sandbox_id: str) -> HttpResponse:
+    """The page's header as it is now."""
+    require(principal, Scope.SANDBOXES_READ)
+    found = sandbox_for(principal=principal, sandbox_id=sandbox_id)
+    return render(request, "console/parts/sandbox_head.html", {"sandbox": found})
+
+
+@require_POST
+@signed_in
+def sandbox_extend(request: HttpRequest, principal: Principal, sandbox_id: str) -> HttpResponse:
+    """Restart the clock from now."""
+    form = ExtendForm(request.POST)
+    try:
+        if not form.is_valid():
+            messages.error(request, "Choose for how long.")
+        else:
+            sandbox_set_timeout(
+                principal=principal,
+                sandbox_id=sandbox_id,
+                timeout_seconds=form.cleaned_data["timeout_seconds"],
+            )
+    except SandboxNotFound:
+        raise
+    except SandboxError as error:
+        messages.error(request, str(error))
+    return redirect("sandbox", sandbox_id)
+
+
+@require_POST
+@signed_in
+def sandbox_end(request: HttpRequest, principal: Principal, sandbox_id: str) -> HttpResponse:
+    """Terminate, for good."""
+    try:
+        async_to_sync(sandbox_terminate)(
+            principal=principal, sandbox_id=sandbox_id, origin=origin_of(request)
+        )
+    except HostError as error:
+        messages.error(request, error.message)
+    return redirect("sandbox", sandbox_id)
+
+
+def _number(request: HttpRequest, name: str) -> int | None:
+    """Raises ``ValueError`` for what is not a seq."""
+    text = request.GET.get(name)
+    if text is None:
+        return None
+    number = int(text)
+    if not 0 <= number <= LAST_SEQ:
+        raise ValueError(name)
+    return number

@@ -1,0 +1,72 @@
+"""The overview, the list of sandboxes, and the form that makes one."""
+
+from __future__ import annotations
+
+from asgiref.sync import async_to_sync
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods, require_safe
+
+from accounts.origin import origin_of
+from accounts.policy import Principal, Scope, require
+from console import boards
+from console.forms import SandboxForm
+from console.signed_in import signed_in
+from sandboxes.errors import InvalidRequest, SandboxError
+from sandboxes.host.types import HostError
+from sandboxes.limits import NETWORKS, NETWORKS_HERE, TEMPLATES, TIMEOUT_DEFAULT
+from sandboxes.models import Status
+from sandboxes.selectors import limits_of
+from sandboxes.services import sandbox_create
+
+
+@require_safe
+@signed_in
+def overview(request: HttpRequest, principal: Principal) -> HttpResponse:
+    """What runs now, and what to do next when nothing has yet."""
+    context = {"overview": boards.overview(principal=principal)}
+    return render(request, "console/overview.html", context)
+
+
+@require_safe
+@signed_in
+def sandboxes(request: HttpRequest, principal: Principal) -> HttpResponse:
+    """The list, narrowed by what the address says."""
+    require(principal, Scope.SANDBOXES_READ)
+    filters = boards.filters_from(request.GET)
+    try:
+        board = boards.board(principal=principal, filters=filters)
+    except InvalidRequest as error:
+        raise Http404(str(error)) from None
+    context = {"board": board, "filters": filters, "statuses": Status, "templates": TEMPLATES}
+    part = request.headers.get("HX-Target") == "list"
+    template = "console/parts/list.html" if part else "console/sandboxes.html"
+    response = render(request, template, context)
+    response["Vary"] = "HX-Request"
+    return response
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@signed_in
+def sandbox_new(request: HttpRequest, principal: Principal) -> HttpResponse:
+    """Make a sandbox, and go to its timeline."""
+    require(principal, Scope.SANDBOXES_WRITE)
+    form = SandboxForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            sandbox = async_to_sync(sandbox_create)(
+                principal=principal, request=form.to_request(), origin=origin_of(request)
+            )
+            return redirect("sandbox", sandbox.id)
+        except SandboxError as error:
+            form.add_error(None, str(error))
+        except HostError as error:
+            form.add_error(None, error.message)
+    context = {
+        "form": form,
+        "limits": limits_of(principal.account_id),
+        "templates": TEMPLATES,
+        "networks": [(name, name in NETWORKS_HERE) for name in NETWORKS],
+        "timeout_default": TIMEOUT_DEFAULT,
+    }
+    return render(request, "console/sandbox_new.html", context, status=422 if form.errors else 200)

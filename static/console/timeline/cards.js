@@ -1,0 +1,45 @@
+// What a command's card does: relative times, its colour, folding of long output.
+import { millis, offset } from "../time.js";
+
+/** Prepares a row that has just come in. `start` is the run's first moment in milliseconds. */
+export function dresser(start) {
+  return (row) => {
+    const time = row.querySelector(".row-at time");
+    if (time) time.textContent = offset(millis(row.dataset.at) - start);
+  };
+}
+
+/** Offers "Show all" where a card is taller than its frames. Reads the layout: call once a batch. */
+export function measure(cards) {
+  for (const card of cards) {
+    if ("open" in card.dataset || !card.isConnected) continue;
+    const clip = card.querySelector(".card-clip");
+    const command = card.querySelector(".card-command");
+    const output = clip.firstElementChild;
+    const tall = output.offsetHeight > clip.clientHeight + 2;
+    const long = command.scrollHeight > command.clientHeight + 2;
+    clip.toggleAttribute("data-tall", tall);
+    command.toggleAttribute("data-tall", long);
+    const more = card.querySelector(".card-more");
+    more.hidden = !tall && !long;
+    const label = tall ? `Show all ${lines(output)} lines` : "Show the whole command";
+    if (!more.hidden) more.firstElementChild.textContent = label;
+  }
+  cards.clear();
+}
+
+const lines = (output) => {
+  const text = output.textContent;
+  let count = text.endsWith("\n") ? 0 : 1;
+  for (let at = text.indexOf("\n"); at >= 0; at = text.indexOf("\n", at + 1)) count += 1;
+  return count.toLocaleString();
+};
+
+/** Opens or closes a card: the whole of a long command and of its output. */
+export function fold(card) {
+  const open = card.toggleAttribute("data-open");
+  const more = card.querySelector(".card-more");
+  more.setAttribute("aria-expanded", open);
+  if (open) more.firstElementChild.textContent = "Show less";
+  else measure(new Set([card]));
+}

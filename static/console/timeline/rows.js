@@ -1,0 +1,150 @@
+// The rows on the page: placed by seq, put into their command's card, and never too many.
+
+const TARGET = { "command.output": "output", "command.exited": "status" };
+const seqOf = (element) => Number(element.dataset.seq);
+
+/** Turns a server's fragment into its row elements. */
+export function parse(html) {
+  const template = document.createElement("template");
+  template.innerHTML = html;
+  return [...template.content.children];
+}
+
+export class Rows {
+  /** `list` holds the rows; `dress(row)` is called once for each row that comes in. */
+  constructor(list, dress) {
+    this.list = list;
+    this.dress = dress;
+    this.cards = new Map();
+    this.touched = new Set();
+    this.hint = null;
+    this.head = Infinity;
+    this.tail = 0;
+  }
+
+  get size() {
+    return this.list.querySelectorAll("[data-seq]").length;
+  }
+
+  /** Takes over the flat rows that the server rendered. */
+  adopt() {
+    const rows = [...this.list.children];
+    this.list.replaceChildren();
+    return this.add(rows);
+  }
+
+  clear() {
+    this.list.replaceChildren();
+    this.cards.clear();
+    this.head = Infinity;
+    this.tail = 0;
+  }
+
+  /** Places rows, ignoring those already held. Answers the ones that were new. */
+  add(rows) {
+    this.hint = null;
+    return rows.filter((row) => row.dataset.seq && this.#place(row));
+  }
+
+  /** Says that every seq from `from` to `to` is now held. */
+  cover(from, to) {
+    this.head = Math.min(this.head, from);
+    this.tail = Math.max(this.tail, to);
+  }
+
+  #place(row) {
+    const held = document.getElementById(row.id);
+    if (held) return this.#known(held, row);
+    this.dress(row);
+    if (row.dataset.kind === "command.started") {
+      this.cards.set(row.dataset.span, row);
+      this.touched.add(row);
+    }
+    const card = this.cards.get(row.dataset.span);
+    const target = card && TARGET[row.dataset.kind];
+    this.#insert(target ? card.querySelector(`[data-slot="${target}"]`) : this.list, row);
+    if (target) this.#joined(card, row);
+    return true;
+  }
+
+  // A stub stands for a command whose start lies further up; the real row moves it to its place.
+  #known(held, row) {
+    if (!("stub" in held.dataset) || "stub" in row.dataset) return false;
+    delete held.dataset.stub;
+    this.#insert(this.list, held);
+    this.touched.add(held);
+    return true;
+  }
+
+  #joined(card, row) {
+    this.touched.add(card);
+    if (row.dataset.kind === "command.exited") card.dataset.state = row.dataset.state;
+  }
+
+  #insert(parent, row) {
+    const seq = seqOf(row);
+    let before = this.hint?.parentNode === parent && seqOf(this.hint) < seq ? this.hint : null;
+    if (before && before.nextElementSibling && seqOf(before.nextElementSibling) < seq) before = null;
+    if (!before) {
+      before = parent.lastElementChild;
+      while (before && (before === row || !before.dataset.seq || seqOf(before) > seq))
+        before = before.previousElementSibling;
+    }
+    if (before) before.after(row);
+    else parent.prepend(row);
+    this.hint = row;
+  }
+
+  /** Drops the oldest rows until `keep` are left. Cards that still speak stay, as stubs. */
+  dropOldest(keep) {
+    const seqs = this.#seqs();
+    if (seqs.length <= keep) return;
+    const cut = seqs[seqs.length - keep];
+    this.#drop((row) => seqOf(row) < cut, true);
+    this.head = cut;
+  }
+
+  /** Drops the newest rows until `keep` are left; the stream goes on without showing. */
+  dropNewest(keep) {
+    const seqs = this.#seqs();
+    if (seqs.length <= keep) return;
+    const cut = seqs[keep];
+    this.#drop((row) => seqOf(row) >= cut, false);
+    this.tail = cut - 1;
+  }
+
+  /** Drops what lies before `seq`: pages that were fetched for a filter only. */
+  dropBefore(seq) {
+    this.#drop((row) => seqOf(row) < seq, true);
+    this.head = seq;
+  }
+
+  #seqs() {
+    return [...this.list.querySelectorAll("[data-seq]")].map(seqOf).sort((a, b) => a - b);
+  }
+
+  #drop(doomed, stubs) {
+    const cards = [];
+    for (const row of this.list.querySelectorAll("[data-seq]")) {
+      if (!doomed(row)) continue;
+      if (row.dataset.kind === "command.started") cards.push(row);
+      else this.#remove(row);
+    }
+    for (const card of cards) {
+      const speaks = card.dataset.state === "running" || card.querySelector("[data-seq]");
+      if (stubs && speaks) card.dataset.stub = "";
+      else this.#forget(card);
+    }
+  }
+
+  #remove(row) {
+    const card = row.parentElement.closest("[data-span]");
+    if (card && row.dataset.kind === "command.exited") card.dataset.state = "running";
+    row.remove();
+  }
+
+  #forget(card) {
+    this.cards.delete(card.dataset.span);
+    card.remove();
+  }
+}

@@ -30,8 +30,9 @@ demo: ## an agent-like session through the official client, to watch in the cons
 install-tests: ## what lint and tests need: packages of the distribution and of Python
 	@$(LAUNCH) install-tests
 
+export ORKESTR_TEMPLATES_DIR ?= $(CURDIR)/var/templates
+
 test: install-tests ## all tests, against real servers, sandboxes and a browser
-	$(BIN)/python -m sandboxes.host.agent.build --strict
 	$(BIN)/python -m sandboxes.host.images build --strict
 	$(BIN)/pytest $(ARGS)
 

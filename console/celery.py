@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import beat_init, setup_logging
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
 
@@ -52,3 +53,12 @@ def keep_django_logging(**_: Any) -> None:
 
 
 setup_logging.connect(keep_django_logging, weak=False)
+
+
+def say_beat_runs(**_: Any) -> None:
+    """Whoever started beat with ORKESTR_BEAT_PIDFILE learns that it has begun."""
+    if path := os.environ.get("ORKESTR_BEAT_PIDFILE"):
+        Path(path).write_text(str(os.getpid()))
+
+
+beat_init.connect(say_beat_runs, weak=False)

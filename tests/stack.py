@@ -99,9 +99,8 @@ class Stack:
 
     def open(self) -> None:
         """Starts all but the servers, which run."""
-        for name, part in self.servers.parts.items():
-            if name not in _SERVERS:
-                self._supervisor.start(part)
+        own = self.servers.parts.items()
+        self._supervisor.start(*(part for name, part in own if name not in _SERVERS))
 
     def close(self) -> None:
         """Stops all but the servers, whose database is then free to be dropped."""

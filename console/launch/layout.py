@@ -50,11 +50,6 @@ class Layout:
         return self.data / "host"
 
     @property
-    def agent(self) -> Path:
-        """The binary that is PID 1 of every sandbox."""
-        return self.host / "agent"
-
-    @property
     def postgres(self) -> Path:
         return self.data / "postgres"
 

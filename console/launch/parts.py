@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import http.client
 import signal
-import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from kombu.exceptions import OperationalError
 from console.celery import broker_url
 from console.launch import environment, servers
 from console.launch.layout import Layout, Options
+from console.launch.processes import identify
 from console.launch.supervisor import Part
 from sandboxes.host.client import HostClient
 from sandboxes.host.types import HostError
@@ -90,13 +90,14 @@ def worker(layout: Layout, env: Mapping[str, str], *, name: str = "worker") -> P
 
 def beat(layout: Layout, env: Mapping[str, str]) -> Part:
     schedule = layout.scratch / "beat-schedule"
+    pidfile = layout.scratch / "beat.pid"
     options = ["beat", "--schedule", str(schedule), "--pidfile=", "--loglevel", "INFO"]
     return Part(
         name="beat",
         argv=[*_celery(layout), *options],
-        env=env,
+        env={**env, "ORKESTR_BEAT_PIDFILE": str(pidfile)},
         as_root=False,
-        is_ready=partial(_written_since, schedule, time.time()),
+        is_ready=partial(_beat_runs, pidfile),
     )
 
 
@@ -155,7 +156,8 @@ def _worker_answers(redis_url: str, node: str) -> bool:
             return False
 
 
-def _written_since(path: Path, moment: float) -> bool:
-    """The schedule's database may add an ending to its name."""
-    found = path.parent.glob(f"{path.name}*")
-    return any(file.stat().st_mtime >= moment for file in found)
+def _beat_runs(pidfile: Path) -> bool:
+    try:
+        return identify(int(pidfile.read_text())) is not None
+    except (OSError, ValueError):
+        return False

@@ -52,15 +52,13 @@ def _bring_up(options: Options, supervisor: Supervisor) -> None:
     layout = options.layout
     secret = environment.instance_secrets(layout)
     env = environment.of_services(options, secret=secret)
-    _build_agent(options, supervisor.stopping)
     _build_templates(options, supervisor.stopping)
     with step("PostgreSQL and Valkey"):
         _start_servers(options, supervisor, env=env)
     with step("database, static files, first account"):
         _prepare(options, supervisor.stopping, env=env)
-    for part in parts.all_parts(options, secret=secret):
-        with step(part.name):
-            supervisor.start(part)
+    with step("sandbox host, workers, web server"):
+        supervisor.start(*parts.all_parts(options, secret=secret))
 
 
 def _start_servers(options: Options, supervisor: Supervisor, *, env: dict[str, str]) -> None:
@@ -84,26 +82,12 @@ def _unreachable(variable: str, what: str) -> Problem:
     )
 
 
-def _build_agent(options: Options, stopping: Stopping) -> None:
-    with step("agent"):
-        _run(
-            options,
-            stopping,
-            ["sandboxes.host.agent.build", str(options.layout.agent)],
-            name="agent",
-        )
-
-
 def _build_templates(options: Options, stopping: Stopping) -> None:
     slow = "" if options.layout.templates.is_dir() else "the first time takes a few minutes"
     with step("templates", slow=slow):
-        _run(options, stopping, ["sandboxes.host.images", "build"], name="templates")
-
-
-def _run(options: Options, stopping: Stopping, module: Sequence[str], *, name: str) -> None:
-    """A root step in a process of its own, ended when a stop is asked for."""
-    argv = [str(options.layout.venv_python), "-m", *module]
-    run_step(options.layout, stopping, argv, env=environment.of_host(options), name=name)
+        argv = [str(options.layout.venv_python), "-m", "sandboxes.host.images", "build"]
+        env = environment.of_host(options)
+        run_step(options.layout, stopping, argv, env=env, name="templates")
 
 
 def _prepare(options: Options, stopping: Stopping, *, env: dict[str, str]) -> None:
@@ -192,9 +176,14 @@ def service_user() -> None:
             ) from None
 
 
+def _is_inside(options: Options) -> bool:
+    return options.layout.data.is_relative_to(options.layout.root)
+
+
 def _announce(options: Options, *, detach: bool) -> None:
     known = environment.read_env(options.layout.dev_env)
-    dev_env = os.path.relpath(options.layout.dev_env)
+    path = options.layout.dev_env
+    dev_env = path.relative_to(options.layout.root) if _is_inside(options) else path
     stop = "`make down`" if detach else "Ctrl-C"
     line(f"""
   Ready. {stop} stops it.

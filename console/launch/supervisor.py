@@ -58,18 +58,10 @@ class Supervisor:
         self.running: dict[str, Running] = {}
         self._due: dict[str, tuple[float, Running]] = {}
 
-    def start(self, part: Part) -> None:
-        """Returns when the part is ready; ``Problem`` with the end of its log when it is not."""
-        running = self._spawn(part)
-
-        def settled() -> bool:
-            return not is_alive(running.identity) or part.is_ready()
-
-        in_time = self.stopping.until(settled, seconds=part.ready_seconds)
-        if not in_time or not is_alive(running.identity):
-            log = self.log_of(part.name)
-            what = "ended at once" if in_time else f"is not ready after {part.ready_seconds:.0f} s"
-            raise Problem(f"{part.name} {what}:\n{tail(log)}", advice=f"Its whole log: {log}")
+    def start(self, *several: Part) -> None:
+        """All at once. Returns when all are ready; ``Problem`` with the log of one that is not."""
+        for running in [self._spawn(part) for part in several]:
+            self._await_ready(running)
 
     def stop(self, name: str) -> None:
         """Ends one part as it wants to be ended. Not running is fine."""
@@ -106,6 +98,18 @@ class Supervisor:
 
     def log_of(self, name: str) -> Path:
         return self.layout.logs / f"{name}.log"
+
+    def _await_ready(self, running: Running) -> None:
+        part = running.part
+
+        def settled() -> bool:
+            return not is_alive(running.identity) or part.is_ready()
+
+        in_time = self.stopping.until(settled, seconds=part.ready_seconds)
+        if not in_time or not is_alive(running.identity):
+            log = self.log_of(part.name)
+            what = "ended at once" if in_time else f"is not ready after {part.ready_seconds:.0f} s"
+            raise Problem(f"{part.name} {what}:\n{tail(log)}", advice=f"Its whole log: {log}")
 
     def _spawn(self, part: Part) -> Running:
         argv = list(part.argv) if part.as_root else as_service(self.layout, part.argv)

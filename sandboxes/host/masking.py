@@ -17,7 +17,8 @@ SHORTEST: Final = 6
 PIECE: Final = 256
 #: Names whose values are settings, known to everybody and all over ordinary output.
 PLAIN_NAMES: Final = frozenset(
-    "PATH HOME USER LOGNAME SHELL PWD TERM TZ LANG LANGUAGE LC_ALL LC_CTYPE HOSTNAME TMPDIR".split()
+    {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "PWD", "TERM"}
+    | {"TZ", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "HOSTNAME", "TMPDIR"}
 )
 _TOKEN: Final = rb"ork_[0-9A-Za-z]{16,64}"
 _TOKEN_PART: Final = re.compile(rb"(?:o|or|ork|ork_[0-9A-Za-z]{0,63})\Z")

@@ -37,7 +37,7 @@ def connect() -> Connection[Any]:
 def make_tail() -> Tail:
     """The tail as the settings describe it: REDIS_URL, the database, TIMELINE_OBSERVERS."""
     paths: Sequence[str] = getattr(settings, "TIMELINE_OBSERVERS", ())
-    observers = Observers([_with_orm(import_string(path)) for path in paths], recall=_recall)
+    observers = Observers([_with_orm(import_string(path)) for path in paths], recall=recall)
     return Tail(redis_url=settings.REDIS_URL, connect=connect, observers=observers)
 
 
@@ -54,7 +54,7 @@ def _with_orm(observer: Observer) -> Observer:
     return observe
 
 
-def _recall(sandbox_id: str) -> Sequence[Event]:
+def recall(sandbox_id: str) -> Sequence[Event]:
     close_old_connections()
     try:
         return lifecycle(sandbox_id=sandbox_id)

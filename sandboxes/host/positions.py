@@ -36,7 +36,7 @@ class Position:
 
     def load(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """What was asked and how far it got; None for a free file. Raises ``ValueError``."""
-        page = os.pread(self._descriptor, PAGE, 0)
+        page = os.pread(self._descriptor, PAGE, 0).strip(b"\0 ")  # NUL where none was written yet
         position = orjson.loads(page) if page else {}
         if not position:
             return None

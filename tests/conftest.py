@@ -23,6 +23,7 @@ from contextlib import contextmanager
 import pytest
 from asgiref.sync import async_to_sync
 from django.conf import settings
+from django.test.utils import setup_databases, teardown_databases
 from orkestr import Sandbox
 from orkestr._client import OrkestrClient, set_default_client
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -87,6 +88,20 @@ def servers() -> Iterator[Servers]:
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(servers: Servers) -> None:
     """pytest-django's moment for saying where the database is."""
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    django_test_environment: None,
+    django_db_modify_db_settings: None,
+    django_db_blocker: DjangoDbBlocker,
+) -> Iterator[None]:
+    """pytest-django's own makes no database when only tests with a ``stack`` are chosen."""
+    with django_db_blocker.unblock():
+        made = setup_databases(verbosity=0, interactive=False)
+    yield
+    with django_db_blocker.unblock():
+        teardown_databases(made, verbosity=0)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from console.launch.layout import Layout, Options
+from console.launch.processes import Records
 from console.launch.say import Problem
 
 # An overlay over an idmapped template, which every sandbox's root is.
@@ -28,7 +29,9 @@ def machine(options: Options) -> None:
     system()
     kernel(platform.release())
     room(options.layout)
-    port(options.host, options.port)
+    # What a killed `make up` left listening is ended, and the port looked at again, later.
+    if Records(options.layout.pids).living("asgi") is None:
+        port(options.host, options.port)
 
 
 def system() -> None:

@@ -1,0 +1,46 @@
+"""What the tests of the pages share: signing in, and where things are on a timeline."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Locator, Page, expect
+
+from accounts.models import User
+from tests.cast import PASSWORD
+
+TIMELINE = "#timeline"
+SECONDS = 1000
+
+
+def sign_in(page: Page, user: User, *, to: str = "/") -> None:
+    """By the form, as people do; ends at ``to``."""
+    page.goto(f"/login/?next={to}")
+    page.get_by_label("E-mail").fill(user.email)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(f"**{to}")
+
+
+def open_timeline(page: Page, user: User, sandbox_id: str) -> Locator:
+    """Signed in, on the sandbox's page, and live."""
+    sign_in(page, user, to=f"/sandboxes/{sandbox_id}/")
+    timeline = page.locator(TIMELINE)
+    expect(timeline).to_have_attribute("data-live", "live")
+    return timeline
+
+
+def card(page: Page, command: str) -> Locator:
+    """The card of the command whose text that is."""
+    return page.locator("article.card").filter(
+        has=page.locator(".card-command").get_by_text(command, exact=True)
+    )
+
+
+def watched(page: Page) -> list[str]:
+    """Collects what the browser complains about from now on: refused scripts, thrown errors."""
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on(
+        "console",
+        lambda message: complaints.append(message.text) if message.type == "error" else None,
+    )
+    return complaints

@@ -1,0 +1,290 @@
+"""A real sandbox's timeline, watched in a real browser."""
+
+from __future__ import annotations
+
+import re
+
+from orkestr import Sandbox
+from orkestr._client import OrkestrClient
+from playwright.sync_api import Locator, Page, expect
+
+from tests.cast import Cast
+from tests.console.pages import card, open_timeline, sign_in, watched
+from tests.stack import Stack
+from tests.waiting import until
+from timeline.events import Actor, Kind, NewEvent
+from timeline.selectors import last_seq
+from timeline.services import events_append
+
+AGENT = Actor("token", id="tok_1", name="agent", prefix="ork_abcdefgh")
+
+
+def _box(client: OrkestrClient) -> Sandbox:
+    return Sandbox.create(template="debian-12", timeout_seconds=600, client=client)
+
+
+def _fill(sandbox_id: str, *, lines: int, name: str = "filler") -> None:
+    """One command with that many output events, as the platform would store them."""
+    span = f"cmd_{name}"
+    started = {"command_id": span, "command": name, "cwd": "/", "env_names": [], "pid": 7}
+    events = [NewEvent(Kind.COMMAND_STARTED, started, AGENT, span)]
+    for number in range(lines):
+        data = {"stream": "stdout", "text": f"{name} {number}\n", "bytes": 12, "offset": 0}
+        events.append(NewEvent(Kind.COMMAND_OUTPUT, data, AGENT, span))
+    done = {"exit_code": 0, "signal": None, "duration_ms": 5, "timed_out": False}
+    events.append(NewEvent(Kind.COMMAND_EXITED, done, AGENT, span))
+    events_append(sandbox_id=sandbox_id, events=events)
+
+
+def _reads(sandbox_id: str, *, count: int) -> None:
+    data = {"path": "/workspace/notes.txt", "size": 3}
+    events = [NewEvent(Kind.FILE_READ, data, AGENT) for _ in range(count)]
+    events_append(sandbox_id=sandbox_id, events=events)
+
+
+def _verified(timeline: Locator) -> int:
+    return int(timeline.get_attribute("data-verified") or 0)
+
+
+def _gap_below(page: Page) -> int:
+    """Pixels between what is shown and the newest row."""
+    return int(
+        page.locator(".tl-scroll").evaluate("e => e.scrollHeight - e.scrollTop - e.clientHeight")
+    )
+
+
+def test_it_shows_a_command_while_it_runs_and_how_it_ended(
+    page: Page, account: Cast, sandbox_client: OrkestrClient
+) -> None:
+    sandbox = _box(sandbox_client)
+    complaints = watched(page)
+    timeline = open_timeline(page, account.owner, sandbox.id)
+    command = "printf '\\033[1;32mgreen\\033[0m\\n'; echo oh >&2; read -r _ < /tmp/go; exit 3"
+    sandbox.exec("mkfifo /tmp/go")
+    running = sandbox.exec_stream(command, timeout_seconds=60)
+    next(iter(running))
+
+    seen = card(page, command)
+    expect(seen).to_have_attribute("data-state", "running")
+    expect(seen.locator(".ansi-fg-2.ansi-bold")).to_have_text("green")
+    expect(seen.locator('[data-stream="stderr"]')).to_contain_text("oh")
+    expect(seen.locator(".chip")).to_contain_text("test")
+
+    sandbox.exec("echo > /tmp/go")
+    expect(seen).to_have_attribute("data-state", "bad")
+    expect(seen.locator(".exit .pill")).to_contain_text("exit 3")
+    newest = last_seq(sandbox_id=sandbox.id)
+    expect(timeline).to_have_attribute("data-verified", str(newest))
+    assert page.locator(".tl-rows [data-seq]").count() == newest
+    assert complaints == []
+
+
+def test_a_reload_shows_what_was_watched_live(
+    page: Page, account: Cast, sandbox_client: OrkestrClient
+) -> None:
+    sandbox = _box(sandbox_client)
+    timeline = open_timeline(page, account.owner, sandbox.id)
+    sandbox.files.write("/workspace/main.py", "print('made it')")
+    sandbox.exec("cat /workspace/main.py && ls /nowhere")
+    expect(page.locator(".exit .pill").last).to_contain_text("exit 2")
+    rows = "e => [...e.querySelectorAll('[data-seq]')].map(r => [r.id, r.dataset.kind])"
+    live = timeline.evaluate(rows)
+    page.reload()
+    expect(timeline).to_have_attribute("data-live", "live")
+    assert timeline.evaluate(rows) == live
+    assert [kind for _, kind in live].count("file.written") == 1
+
+
+def test_it_holds_still_while_the_stream_goes_on_and_returns_to_the_live_edge(
+    page: Page, account: Cast, sandbox_client: OrkestrClient
+) -> None:
+    sandbox = _box(sandbox_client)
+    _reads(sandbox.id, count=80)
+    timeline = open_timeline(page, account.owner, sandbox.id)
+    assert _gap_below(page) < 2
+
+    page.locator(".tl-scroll").hover()
+    page.mouse.wheel(0, -500)
+    expect(timeline).to_have_attribute("data-live", "held")
+    place = "e => Math.round(e.scrollTop)"
+    before = page.locator(".tl-scroll").evaluate(place)
+    _reads(sandbox.id, count=37)
+    expect(page.get_by_role("button", name="37 new")).to_be_visible()
+    assert page.locator(".tl-scroll").evaluate(place) == before
+    expect(timeline).to_have_attribute("data-verified", str(last_seq(sandbox_id=sandbox.id)))
+
+    page.keyboard.press("End")
+    expect(timeline).to_have_attribute("data-live", "live")
+    assert _gap_below(page) < 2
+    page.keyboard.press("f")
+    expect(timeline).to_have_attribute("data-live", "held")
+    _reads(sandbox.id, count=2)
+    page.get_by_role("button", name="2 new").click()
+    expect(timeline).to_have_attribute("data-live", "live")
+
+
+def test_it_heals_after_the_connection_was_lost_and_says_what_it_fetched(
+    page: Page, account: Cast, stack: Stack, sandbox_client: OrkestrClient
+) -> None:
+    sandbox = _box(sandbox_client)
+    timeline = open_timeline(page, account.owner, sandbox.id)
+    stack.kill("asgi")
+    expect(timeline).to_have_attribute("data-live", "offline")
+    _reads(sandbox.id, count=25)
+    stack.start("asgi")
+    expect(timeline).to_have_attribute("data-live", "live", timeout=30_000)
+    expect(page.locator(".tl-healed")).to_contain_text("fetched 25 missed events")
+    assert page.locator('[data-kind="file.read"]').count() == 25
+    assert _verified(timeline) == last_seq(sandbox_id=sandbox.id)
+
+
+def test_a_long_run_stays_bounded_and_loads_back_what_it_dropped(
+    page: Page, account: Cast, sandbox_client: OrkestrClient
+) -> None:
+    sandbox = _box(sandbox_client)
+    open_timeline(page, account.owner, sandbox.id)
+    for part in range(5):
+        _fill(sandbox.id, lines=398, name=f"part{part}")
+    expect(card(page, "part4").locator(".exit .pill")).to_contain_text("exit 0")
+    count = "e => e.querySelectorAll('[data-seq]').length"
+    rows = page.locator(".tl-rows")
+    assert rows.evaluate(count) < 1500
+    expect(card(page, "part0")).to_have_count(0)
+
+    scroller = page.locator(".tl-scroll")
+
+    def at_the_start() -> bool:
+        scroller.evaluate("e => { e.scrollTop = 0 }")
+        assert rows.evaluate(count) < 1500
+        return page.locator("#e1").count() == 1
+
+    until(at_the_start, what="scrolling up loads the first event")
+    shown = "e => [...e.querySelectorAll('[data-seq]')].map(r => +r.dataset.seq)"
+    seqs = sorted(rows.evaluate(shown))
+    assert seqs == list(range(1, len(seqs) + 1))
+    page.keyboard.press("End")
+    expect(card(page, "part4").locator(".exit .pill")).to_be_visible()
+
+
+def test_long_output_is_folded_and_a_key_opens_it(
+    page: Page, account: Cast, sandbox_client: OrkestrClient
+) -> None:
+    sandbox = _box(sandbox_client)
+    open_timeline(page, account.owner, sandbox.id)
+    sandbox.exec("seq 1 300")
+    seen = card(page, "seq 1 300")
+    expect(seen.get_by_role("button", name="Show all 300 lines")).to_be_visible()
+    folded = seen.evaluate("e => e.offsetHeight")
+    page.keyboard.press("k")
+    expect(seen).to_have_attribute("data-chosen", "")
+    page.keyboard.press("e")
+    expect(seen.get_by_role("button", name="Show less")).to_be_visible()
+    assert seen.evaluate("e => e.offsetHeight") > 3 * folded
+
+
+def test_filters_narrow_it_and_stand_in_the_address(
+    page: Page, account: Cast, sandbox_client: OrkestrClient
+) -> None:
+    sandbox = _box(sandbox_client)
+    sandbox.exec("echo needle")
+    sandbox.exec("false")
+    sandbox.files.write("/workspace/a.txt", "a")
+    open_timeline(page, account.owner, sandbox.id)
+    page.get_by_role("button", name="Failed").click()
+    expect(card(page, "false")).to_be_visible()
+    expect(card(page, "echo needle")).to_be_hidden()
+    assert page.url.endswith("?show=failed")
+
+    page.get_by_role("button", name="All", exact=True).click()
+    page.keyboard.press("/")
+    page.keyboard.type("needle")
+    expect(card(page, "false")).to_be_hidden()
+    expect(card(page, "echo needle")).to_be_visible()
+    expect(page).to_have_url(re.compile(r"\?q=needle$"))
+
+    page.goto(f"/sandboxes/{sandbox.id}/?show=files")
+    expect(page.locator('[data-kind="file.written"]')).to_be_visible()
+    expect(card(page, "false")).to_be_hidden()
+
+
+def test_a_link_to_one_event_shows_and_marks_it(
+    page: Page, account: Cast, sandbox_client: OrkestrClient
+) -> None:
+    sandbox = _box(sandbox_client)
+    _reads(sandbox.id, count=700)
+    sign_in(page, account.owner, to=f"/sandboxes/{sandbox.id}/")
+    page.goto(f"/sandboxes/{sandbox.id}/#e123")
+    row = page.locator("#e123")
+    expect(row).to_be_in_viewport()
+    expect(row).to_have_attribute("data-linked", "")
+    expect(page.locator("#timeline")).to_have_attribute("data-live", "held")
+
+
+def test_it_terminates_only_after_a_confirmation_that_names_the_sandbox(
+    page: Page, account: Cast, sandbox_client: OrkestrClient
+) -> None:
+    sandbox = _box(sandbox_client)
+    open_timeline(page, account.operator, sandbox.id)
+    page.get_by_role("button", name="Terminate").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text(sandbox.id)
+    dialog.get_by_role("button", name="Keep it").click()
+    assert Sandbox.get(sandbox.id, client=sandbox_client).status == "running"
+
+    page.get_by_role("button", name="Terminate").click()
+    dialog.get_by_role("button", name="Terminate sandbox").click()
+    expect(page.locator("#sandbox-head")).to_have_attribute("data-status", "terminated")
+    expect(page.locator('[data-kind="sandbox.terminated"]')).to_be_visible()
+    assert Sandbox.get(sandbox.id, client=sandbox_client).status == "terminated"
+
+
+def test_the_header_follows_what_others_do(
+    page: Page, account: Cast, sandbox_client: OrkestrClient
+) -> None:
+    sandbox = _box(sandbox_client)
+    open_timeline(page, account.viewer, sandbox.id)
+    expect(page.locator("#sandbox-head")).to_have_attribute("data-status", "running")
+    sandbox.terminate()
+    expect(page.locator("#sandbox-head")).to_have_attribute("data-status", "terminated")
+
+
+def test_extending_restarts_the_clock(
+    page: Page, account: Cast, sandbox_client: OrkestrClient
+) -> None:
+    sandbox = _box(sandbox_client)
+    open_timeline(page, account.operator, sandbox.id)
+    page.get_by_role("button", name="Extend").click()
+    page.get_by_role("dialog").get_by_text("1 hour").click()
+    page.get_by_role("dialog").get_by_role("button", name="Extend").click()
+    expect(page.locator('[data-kind="sandbox.timeout_changed"]')).to_contain_text("1 h")
+    expect(page.locator("#sandbox-head time[data-countdown]")).to_have_text(
+        re.compile(r"^(1:00:00|59:\d\d)$")
+    )
+
+
+def test_a_viewer_sees_no_buttons_that_act(
+    page: Page, account: Cast, sandbox_client: OrkestrClient
+) -> None:
+    sandbox = _box(sandbox_client)
+    open_timeline(page, account.viewer, sandbox.id)
+    for name in ("Terminate", "Extend"):
+        expect(page.get_by_role("button", name=name)).to_have_count(0)
+
+
+def test_someone_elses_sandbox_is_not_there(
+    page: Page, account: Cast, other_account: Cast, sandbox_client: OrkestrClient
+) -> None:
+    sandbox = _box(sandbox_client)
+    sign_in(page, other_account.owner)
+    for path in ("", "rows/", "head/"):
+        answer = page.goto(f"/sandboxes/{sandbox.id}/{path}")
+        assert answer is not None
+        assert answer.status == 404
+    code = page.evaluate(
+        """id => new Promise(done => {
+          const socket = new WebSocket(`ws://${location.host}/ws/sandboxes/${id}/timeline/`);
+          socket.onclose = event => done(event.code);
+        })""",
+        sandbox.id,
+    )
+    assert code == 4404

@@ -12,13 +12,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -30,6 +30,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from pytest_django import DjangoDbBlocker
 
 from tests.cast import Cast, make_cast
+from tests.loops import no_running_loop
 from tests.stack import Servers, Stack, use
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -58,20 +59,17 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     names = pyfuncitem._fixtureinfo.argnames
-    with _no_running_loop():
+    with no_running_loop():
         async_to_sync(pyfuncitem.obj)(**{name: pyfuncitem.funcargs[name] for name in names})
     return True
 
 
-@contextmanager
-def _no_running_loop() -> Iterator[None]:
-    """Playwright's loop stands still while a test runs, but is still called the running one."""
-    loop = asyncio._get_running_loop()
-    asyncio._set_running_loop(None)
-    try:
-        yield
-    finally:
-        asyncio._set_running_loop(loop)
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """Like ``tmp_path``, whose parents are closed, but every user may pass through it."""
+    with tempfile.TemporaryDirectory(prefix="orkestr-open-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder).resolve()
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ from console.launch.processes import Records, identify
 from console.launch.say import Problem
 from console.launch.stopping import Stopping
 from console.launch.supervisor import Part, Supervisor, as_service
+from tests.loops import no_running_loop
 from tests.waiting import free_port, until
 
 _PREFIX = "orkestr-test-"
@@ -100,7 +101,8 @@ class Stack:
     def open(self) -> None:
         """Starts all but the servers, which run."""
         own = self.servers.parts.items()
-        self._supervisor.start(*(part for name, part in own if name not in _SERVERS))
+        with no_running_loop():
+            self._supervisor.start(*(part for name, part in own if name not in _SERVERS))
 
     def close(self) -> None:
         """Stops all but the servers, whose database is then free to be dropped."""
@@ -155,7 +157,8 @@ class Stack:
 
         def started() -> bool:
             try:
-                self._supervisor.start(self.servers.parts[name])
+                with no_running_loop():
+                    self._supervisor.start(self.servers.parts[name])
             except Problem:
                 self._supervisor.stop(name)
                 return False

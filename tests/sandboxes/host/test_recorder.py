@@ -46,6 +46,7 @@ class FatedJournal:
         self.kept: list[NewEvent] = []
         self.fate = Fate(0)
         self.torn = False
+        self.stored = 0
 
     def append(self, event: NewEvent) -> None:
         self.append_many([event])
@@ -61,7 +62,11 @@ class FatedJournal:
         self.fate.step()
 
     def scan(self) -> Iterator[NewEvent]:
-        return iter(list(self.kept))
+        return iter(self.kept[self.stored :])
+
+    def store(self) -> None:
+        """All so far is in the database, and gone from the journal."""
+        self.stored = len(self.kept)
 
 
 @dataclass
@@ -110,9 +115,10 @@ class Life:
         for position in positions.left():
             recorder = Recorder.restore(self.box, position, seen, limit=self.limit)
             if recorder is not None:
+                self.box.journal.store()
                 self.finished = recorder.is_over
                 return None if recorder.is_over else recorder
-        if seen:  # the file was freed, so the end was recorded
+        if self.box.journal.kept:  # the file was freed, so the end was recorded
             self.finished = True
             return None
         request = ExecRequest("cmd_1", f"echo {SECRET}", env={"OTHER": "x"})
@@ -236,7 +242,8 @@ def test_a_death_at_any_step_loses_and_doubles_nothing(
     for at in range(1, 400):
         box = PaperBox(tmp_path / f"{at}", journal=deadly.journal)
         box.directory.mkdir()
-        box.journal.kept, box.journal.fate, box.journal.torn = [], Fate(at), torn
+        box.journal.kept, box.journal.stored = [], 0
+        box.journal.fate, box.journal.torn = Fate(at), torn
         life = Life(box, feed)
         died = _until_finished(life, box, seed)
         assert_exact(box, feed)
@@ -245,12 +252,32 @@ def test_a_death_at_any_step_loses_and_doubles_nothing(
     pytest.fail("a record takes fewer steps than this")
 
 
-def _until_finished(life: Life, box: PaperBox, seed: int) -> bool:
+@pytest.mark.parametrize("again", [2, 4, 6, 8, 10, 12])
+@pytest.mark.parametrize("seed", [1, 5])
+def test_a_second_death_soon_after_the_first_changes_nothing(
+    deadly: PaperBox, tmp_path: Path, seed: int, again: int
+) -> None:
+    feed = [*random_feed(random.Random(seed)), ("stdout", b"hun"), ("stderr", b"\xe2\x82")]
+    for at in range(1, 400):
+        box = PaperBox(tmp_path / f"{at}", journal=deadly.journal)
+        box.directory.mkdir()
+        box.journal.kept, box.journal.stored = [], 0
+        box.journal.fate, box.journal.torn = Fate(at), True
+        life = Life(box, feed)
+        died = _until_finished(life, box, seed, again=again)
+        assert_exact(box, feed)
+        if not died:
+            return
+    pytest.fail("a record takes fewer steps than this")
+
+
+def _until_finished(life: Life, box: PaperBox, seed: int, *, again: int = 0) -> bool:
     died = False
     for attempt in range(5):
         try:
             life.live(random.Random(seed * 10 + attempt))
         except DiedError:
+            box.journal.fate = Fate(0 if died else again)
             died = True
         if life.finished:
             return died
@@ -296,7 +323,7 @@ def test_the_limit_holds_over_deaths(deadly: PaperBox, tmp_path: Path, seed: int
     for at in range(1, 200):
         box = PaperBox(tmp_path / f"{at}", journal=deadly.journal)
         box.directory.mkdir()
-        box.journal.kept, box.journal.fate = [], Fate(at)
+        box.journal.kept, box.journal.stored, box.journal.fate = [], 0, Fate(at)
         life = Life(box, feed, limit=500)
         died = _until_finished(life, box, seed)
         told = [data["dropped"] for data in outputs(box) if "dropped" in data]

@@ -19,16 +19,14 @@ ENTER = Path(enter.__file__)
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
+def home(open_path: Path) -> Iterator[Path]:
     """A closed home with a checkout in it, the way root's own looks on most machines."""
     second.service_user()
-    home = tmp_path / "home"
+    home = open_path / "home"
     checkout = home / "projects" / "checkout"
     checkout.mkdir(parents=True)
     (checkout / "file").write_text("inside")
     (home / "secret").write_text("private")
-    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
-        folder.chmod(0o755)
     home.chmod(0o700)
     yield home
     assert stat.S_IMODE(home.stat().st_mode) == 0o700

@@ -52,11 +52,9 @@ class Instance:
 
 
 @pytest.fixture
-def instance(tmp_path: Path) -> Iterator[Instance]:
-    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
-        folder.chmod(0o755)
+def instance(open_path: Path) -> Iterator[Instance]:
     port = free_port()
-    own = {"DATA": str(tmp_path / "var"), "PORT": str(port), "ORKESTR_READY_SANDBOXES": "1"}
+    own = {"DATA": str(open_path / "var"), "PORT": str(port), "ORKESTR_READY_SANDBOXES": "1"}
     templates = os.environ.get("ORKESTR_TEMPLATES_DIR") or str(checkout() / "var" / "templates")
     env = {**os.environ, **own, "ORKESTR_TEMPLATES_DIR": templates}
     for name in ("DATABASE_URL", "REDIS_URL", "DJANGO_SETTINGS_MODULE"):

@@ -9,7 +9,7 @@ PYTHON ?= $(shell for each in /usr/bin/python3 python3.13 python3.12 python3.11 
 	&& echo "$$each" && break; done || true)
 LAUNCH = $(or $(PYTHON),python3) -m console.launch
 BIN = .venv/bin
-CODE = accounts console sandboxes timeline tests manage.py $(wildcard docs/*.py)
+CODE = accounts clients console sandboxes timeline tests manage.py
 export PORT HOST DATA DETACH
 
 help: ## this list
@@ -25,7 +25,8 @@ status: ## tell what runs
 	@$(LAUNCH) status
 
 demo: ## an agent-like session through the official client, to watch in the console
-	@$(BIN)/python -m docs.demo
+	@test -r $(or $(DATA),var)/dev.env || { echo "Start it first, in another terminal: make up"; exit 1; }
+	@set -a && . $(or $(DATA),var)/dev.env && exec $(BIN)/python clients/python/demo.py $(ARGS)
 
 install-tests: ## what lint and tests need: packages of the distribution and of Python
 	@$(LAUNCH) install-tests
@@ -55,7 +56,7 @@ LOCK_OPTIONS = --quiet --python-version 3.11 --universal --generate-hashes \
 	--no-emit-index-url --no-header
 
 bench: install-tests ## measure, and write docs/bench.md
-	@$(BIN)/python -m docs.bench
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 docs: install-tests ## check the documents against the code
 	$(BIN)/pytest tests/docs $(ARGS)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -135,8 +136,11 @@ class Stack:
     def memory(self, name: str) -> int:
         """Bytes that are this part's alone, its children's among them."""
         process = psutil.Process(self.pid(name))
-        family = [process, *process.children(recursive=True)]
-        return sum(int(member.memory_full_info().uss) for member in family)
+        total = int(process.memory_full_info().uss)
+        for child in process.children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                total += int(child.memory_full_info().uss)
+        return total
 
     def log(self, name: str) -> str:
         """What a part has written so far."""

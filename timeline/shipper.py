@@ -87,6 +87,11 @@ class Shipper:
         self._moved = asyncio.Condition()
         self._next_poll = 0.0
 
+    @property
+    def flying_bytes(self) -> int:
+        """How much Redis holds that PostgreSQL is not known to have."""
+        return self._flying_bytes
+
     def add(self, journal: Journal) -> None:
         """Ship what this journal holds and whatever is appended to it from now on."""
         self._tracks[journal.sandbox_id] = _Track(journal, shipped=journal.stored)

@@ -1,0 +1,45 @@
+"""`python -m tests.bench [--quick] [name…]`: measure, print a table, keep it as docs/bench.md."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+
+import django
+
+
+def main() -> int:
+    """Run the chosen measurements in order; the page is written only when all of them ran."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+    django.setup()
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    from tests.bench import events, memory, report, speed
+    from tests.bench.platform import platform
+
+    measurements = {**speed.MEASUREMENTS, **events.MEASUREMENTS, **memory.MEASUREMENTS}
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="name", help=", ".join(measurements))
+    parser.add_argument("--quick", action="store_true", help="a tenth of the samples and seconds")
+    options = parser.parse_args()
+    unknown = set(options.names) - set(measurements)
+    if unknown:
+        parser.error(f"there is no {', '.join(sorted(unknown))}")
+    rows: list[report.Row] = []
+    with platform(quick=options.quick) as bench:
+        for name in options.names or measurements:
+            began = time.monotonic()
+            rows += measurements[name](bench)
+            print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    print(report.table(rows))
+    if not options.names and not options.quick:
+        report.write_page(Path("docs/bench.md"), rows)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -49,6 +49,7 @@ class Settings:
     directory: Path
     templates: Path
     redis: str
+    agent: Path
     client_uid: int | None
     ready: int
 
@@ -77,6 +78,8 @@ def _settings() -> Settings:
         parser.add_argument(f"--{name}", default=value, required=not value, help=f"or {variable}")
     user = os.environ.get("ORKESTR_SERVICE_USER", "")
     parser.add_argument("--client-user", default=user, help="who may call besides root")
+    agent = os.environ.get("ORKESTR_AGENT", "")
+    parser.add_argument("--agent", default=agent, help="its binary; built in DIR when not given")
     ready = int(os.environ.get("ORKESTR_READY_SANDBOXES", "16"))
     parser.add_argument("--ready", type=int, default=ready, help="started ahead of time, per size")
     options = parser.parse_args()
@@ -86,6 +89,7 @@ def _settings() -> Settings:
         directory=Path(options.dir).resolve(),
         templates=Path(options.templates).resolve(),
         redis=options.redis,
+        agent=Path(options.agent or Path(options.dir, "agent")).resolve(),
         client_uid=pwd.getpwnam(options.client_user).pw_uid if options.client_user else None,
         ready=options.ready,
     )
@@ -107,7 +111,7 @@ def _prepare(settings: Settings) -> int | None:
         log.error("Another sandbox host uses %s; stop it first.", settings.directory)  # noqa: TRY400
         return None
     try:
-        agent = build(settings.directory / "agent")
+        agent = build(settings.agent)
     except BuildError as error:
         log.error("%s", error)  # noqa: TRY400
         return None

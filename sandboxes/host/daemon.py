@@ -37,6 +37,7 @@ MIN_FREE_BYTES = 2 * 1024**3
 _LOOK_SECONDS = 0.5
 _CLOSE_SECONDS = 5.0
 _DRAIN_SECONDS = 5.0
+_REMOVE_SECONDS = 15.0
 _THREADS = 8
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ class Host:
         self._live: dict[str, Live] = {}
         self._creating: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._removals: set[asyncio.Task[None]] = set()
         self._pool = Pool(
             maker,
             self._making,
@@ -84,6 +86,8 @@ class Host:
 
     async def close(self) -> None:
         """Stop, and leave the sandboxes running for the next host to find."""
+        if self._removals:
+            await asyncio.wait(self._removals, timeout=_REMOVE_SECONDS)
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
@@ -96,6 +100,8 @@ class Host:
             live.box.journal.close()
         for executor in (self.threads, self._looking):
             executor.shutdown(wait=True)
+        if not self._live:
+            self.maker.clear()
 
     async def end_all(self, *, actor: Actor = SYSTEM) -> None:
         """End every sandbox, and give their last events a little time to leave."""
@@ -196,12 +202,12 @@ class Host:
             await in_thread(self.threads, partial(endings.abandon, self.maker, slot, directory))
             raise HostError("host_full", f"The host cannot keep its record: {error}.") from error
         self.adopt(box)
+        self.shipper.add(box.journal)
 
     def adopt(self, box: Box) -> Live:
         """Serve a sandbox that runs, from now on."""
         live = Live(box, Commands(box), Files(box), LimitWatch(box))
         self._live[box.sandbox_id] = live
-        self.shipper.add(box.journal)
         asyncio.get_running_loop().add_reader(box.slot.pidfd, self._died, live)
         return live
 
@@ -229,6 +235,7 @@ class Host:
         if ending is not None:
             box.save("running", ending=ending)
         await in_thread(self.threads, partial(self.maker.kill, box.slot))
+        await live.commands.settled(_CLOSE_SECONDS)
         await self._close_commands(live)
         died = "" if ending is not None else process.reap(box.slot.pidfd)
         events = await in_thread(self.threads, live.limits.look)
@@ -242,7 +249,9 @@ class Host:
     async def retire(self, directory: Path, journal: Journal, slot: Slot | None) -> None:
         """Remove what an ended sandbox leaves, its record last and only once it is stored."""
         if slot is not None:
-            await in_thread(self.threads, partial(self.maker.unmake, slot))
+            removal = self.spawn(in_thread(self.threads, partial(self.maker.unmake, slot)))
+            self._removals.add(removal)
+            removal.add_done_callback(self._removals.discard)
         await endings.delete_when_stored(self.shipper, journal, directory, self.threads)
 
     async def _close_commands(self, live: Live) -> None:

@@ -27,6 +27,7 @@ _LOOP_CTL_GET_FREE, _LOOP_CONFIGURE = 0x4C82, 0x4C0A
 _LO_FLAGS_AUTOCLEAR = 4
 _LOOP_MAJOR = 7
 _ATTEMPTS = 64
+_BLOCK = 4096
 
 MIB = 1024 * 1024
 
@@ -60,7 +61,7 @@ class _LoopConfig(ctypes.Structure):
 
 def blank(directory: Path, *, size_mb: int) -> Path:
     """The empty image of this size in ``directory``, formatted when it is not there yet."""
-    image = directory / f"{size_mb}.ext4"
+    image = directory / f"{size_mb}-{_BLOCK}.ext4"
     if image.exists():
         return image
     directory.mkdir(parents=True, exist_ok=True)
@@ -79,7 +80,8 @@ def blank(directory: Path, *, size_mb: int) -> Path:
 def _format(image: Path, layout: Path) -> None:
     """No journal: a disk never outlives a crash of the machine, so there is nothing to replay."""
     options = "lazy_itable_init=1,nodiscard,root_owner=0:0"
-    command = ["mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^has_journal,^resize_inode"]
+    command = ["mkfs.ext4", "-q", "-F", "-b", str(_BLOCK), "-i", "16384", "-m", "0"]
+    command += ["-O", "^has_journal,^resize_inode"]
     subprocess.run(
         [*command, "-E", options, "-d", str(layout), str(image)],
         check=True,
@@ -133,7 +135,7 @@ def _attached(fd: int) -> Iterator[str]:
 
 def _attach(fd: int) -> tuple[int, str]:
     """Another process may take the free device first, so it is tried a few times."""
-    config = _LoopConfig(fd=fd, block_size=4096)
+    config = _LoopConfig(fd=fd, block_size=_BLOCK)
     config.info.flags = _LO_FLAGS_AUTOCLEAR
     with Path("/dev/loop-control").open("rb") as control:
         for _ in range(_ATTEMPTS):

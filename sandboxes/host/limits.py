@@ -12,7 +12,8 @@ from timeline.events import Kind, NewEvent
 
 #: As long as a limit is met again within this time, it is the same burst.
 _QUIET_SECONDS = 10.0
-_FULL_BYTES = 64 * 1024
+#: ext4 refuses to write while it still shows some free blocks, which it keeps for itself.
+_FULL_BYTES = 2 * 1024 * 1024
 _FULL_INODES = 8
 _MIB = 1024 * 1024
 
@@ -80,9 +81,7 @@ class LimitWatch:
 
     def _memory_event(self) -> NewEvent:
         cap = self.box.memory_mb * _MIB
-        detail = (
-            f"A process was ended: the sandbox used up its {self.box.memory_mb} MB of memory."
-        )
+        detail = f"A process was ended: the sandbox used up its {self.box.memory_mb} MB of memory."
         return _hit("memory", value=cap, cap=cap, detail=detail)
 
     def _pids_event(self) -> NewEvent:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from sandboxes.host import endings
 from sandboxes.host.box import Box, State, ended_in
+from sandboxes.host.commands import Commands
 from sandboxes.host.daemon import Host, Live
 from sandboxes.host.slots import SlotMaker
 from sandboxes.host.threads import in_thread
@@ -30,10 +33,10 @@ async def recover(host: Host) -> None:
     """
     waiting = []
     for directory in sorted(host.maker.places.sandboxes.iterdir()):
-        live = await _recover_one(host, directory)
+        live = await _recover_one_safely(host, directory)
         if live is not None:
             live.limits.rebase()
-            waiting.append(_reattach(live))
+            waiting.append(_reattach(host, live))
     await asyncio.gather(*waiting)
     await in_thread(host.threads, partial(sweep, host.maker))
 
@@ -53,6 +56,15 @@ def sweep(maker: SlotMaker) -> None:
             log.exception("What is left of slot %s cannot be removed", name)
 
 
+async def _recover_one_safely(host: Host, directory: Path) -> Live | None:
+    """One that cannot be found again must not keep the host from serving the others."""
+    try:
+        return await _recover_one(host, directory)
+    except Exception:
+        log.exception("Sandbox %s could not be found again; its folder is left", directory.name)
+        return None
+
+
 async def _recover_one(host: Host, directory: Path) -> Live | None:
     state, journal = State.load(directory), Journal(directory, directory.name)
     if state is None or not journal.last:
@@ -66,23 +78,63 @@ async def _recover_one(host: Host, directory: Path) -> Live | None:
     if slot is not None:
         await in_thread(host.threads, partial(host.maker.kill, slot))
     if state.status == "running":
-        await _finish(state, directory, journal)
+        await _finish(Remains(state, directory, journal))
     host.shipper.add(journal)
     host.spawn(host.retire(directory, journal, slot))
     return None
 
 
-async def _finish(state: State, directory: Path, journal: Journal) -> None:
-    """Write the end that its host did not come to write."""
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """A sandbox that no longer runs, as its commands see it; see ``sandboxes.host.types.Box``."""
+
+    state: State
+    directory: Path
+    journal: Journal
+
+    @property
+    def sandbox_id(self) -> str:
+        return self.state.spec.sandbox_id
+
+    @property
+    def agent_socket(self) -> Path:
+        """Nobody listens there."""
+        return self.directory / "nobody"
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        return self.state.env
+
+    @property
+    def own_env(self) -> Mapping[str, str]:
+        return self.state.spec.env
+
+    @property
+    def pids(self) -> int:
+        return self.state.spec.pids
+
+    @property
+    def memory_mb(self) -> int:
+        return self.state.spec.memory_mb
+
+
+async def _finish(remains: Remains) -> None:
+    """Write the ends that its host did not come to write: of its commands, then its own."""
+    state, journal = remains.state, remains.journal
     if not ended_in(journal):
+        commands = Commands(remains)
+        await commands.recover()
+        await commands.settled(_RECOVER_SECONDS)
+        await commands.close()
         last: NewEvent = state.ending.event() if state.ending else endings.LOST
         await endings.write(journal, [last])
-    State(state.spec, state.env, state.slot, "ended").save(directory)
+    State(state.spec, state.env, state.slot, "ended").save(remains.directory)
 
 
-async def _reattach(live: Live) -> None:
+async def _reattach(host: Host, live: Live) -> None:
     try:
         async with asyncio.timeout(_RECOVER_SECONDS):
             await live.commands.recover()
     except Exception:
         log.exception("The commands of %s could not be found again", live.box.sandbox_id)
+    host.shipper.add(live.box.journal)

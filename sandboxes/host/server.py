@@ -21,6 +21,7 @@ from sandboxes.host.types import Directory, ExecEvent, HostError
 VERSION = "1"
 _CONNECTIONS = 2048
 _REQUEST_SECONDS = 30.0
+_REFUSE_SECONDS = 2.0
 _REASONS = {"requested", "expired", "shutdown"}
 _CREDENTIALS = struct.Struct("iII")
 
@@ -66,8 +67,12 @@ class Server:
             self._connections.add(task)
         self._open += 1
         try:
-            if self._open <= _CONNECTIONS and self._welcome(writer):
+            if self._open > _CONNECTIONS:
+                return
+            if self._is_welcome(writer):
                 await self._serve(reader, writer)
+            else:
+                await _refuse(reader, writer)
         except (ConnectionError, TimeoutError, wire.GarbageError):
             writer.transport.abort()
         except Exception:
@@ -79,17 +84,14 @@ class Server:
                 self._connections.discard(task)
             writer.close()
 
-    def _welcome(self, writer: asyncio.StreamWriter) -> bool:
+    def _is_welcome(self, writer: asyncio.StreamWriter) -> bool:
         """Whether the kernel says that the caller is one of those we serve."""
         sock = writer.get_extra_info("socket")
         data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         _, uid, _ = _CREDENTIALS.unpack(data)
-        if uid in self._allowed:
-            return True
-        log.warning("User %d may not call this host", uid)
-        error = HostError("not_permitted", "This user may not call the sandbox host.")
-        writer.write(wire.pack(wire.error_header(error)))
-        return False
+        if uid not in self._allowed:
+            log.warning("User %d may not call this host", uid)
+        return uid in self._allowed
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(_REQUEST_SECONDS):
@@ -219,6 +221,14 @@ _HANDLERS: Mapping[str, Callable[[Server, Call], Awaitable[None]]] = {
     "move": Server._move,
     "stat": Server._stat,
 }
+
+
+async def _refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Read a little first: closing with unread bytes would take the answer back."""
+    async with asyncio.timeout(_REFUSE_SECONDS):
+        await reader.read(wire.HEADER_LIMIT)
+    error = HostError("not_permitted", "This user may not call the sandbox host.")
+    writer.write(wire.pack(wire.error_header(error)))
 
 
 def _handler(op: str) -> Callable[[Server, Call], Awaitable[None]]:

@@ -307,7 +307,14 @@ class SlotMaker:
         return None
 
     def group(self, name: str) -> Group:
-        return self.cgroups.group(f"{self.places.cgroup}/{name}")
+        return self.cgroups.group(f"{self.places.cgroup}/{name}".rstrip("/"))
+
+    def clear(self) -> None:
+        """Remove what all slots shared, once there are none. Their folders stay for the next."""
+        self.group("").remove()
+        mounts.detach(self.places.stage)
+        with suppress(OSError):
+            self.places.stage.rmdir()
 
     def in_use(self) -> set[str]:
         """Names of the slots that this process has made, found, or is about to remove."""

@@ -1,0 +1,75 @@
+"""A host with real templates, for the tests of this folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from asgiref.sync import async_to_sync
+
+from sandboxes.host.client import HostError
+from tests.sandboxes.host.hosting import ACTOR, HostProcess, Make, Sandboxed, new_spec
+
+BUILD_SECONDS = 1200
+
+
+@pytest.fixture(scope="session")
+def templates() -> Path:
+    """Built when they are not; a template that cannot be had fails every test that needs one."""
+    default = Path(__file__).parents[3] / "var" / "templates"
+    directory = Path(os.environ.get("ORKESTR_TEMPLATES_DIR") or default)
+    build = [sys.executable, "-m", "sandboxes.host.images", "build", "--strict"]
+    done = subprocess.run(
+        [*build, "--dir", str(directory)],
+        capture_output=True,
+        text=True,
+        timeout=BUILD_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return directory
+
+
+@pytest.fixture(scope="session")
+def _host(templates: Path, redis_url: str) -> Iterator[HostProcess]:
+    host = HostProcess(templates, redis_url)
+    host.start()
+    yield host
+    host.close()
+
+
+@pytest.fixture
+def host(_host: HostProcess) -> HostProcess:
+    """A host that answers, also after a test that killed it."""
+    if _host.process is None or _host.process.poll() is not None:
+        _host.start()
+    return _host
+
+
+@pytest.fixture
+def make_sandbox(host: HostProcess) -> Iterator[Make]:
+    """Sandboxes that end with the test."""
+    made: list[Sandboxed] = []
+
+    async def make(**changes: object) -> Sandboxed:
+        spec = new_spec(**changes)
+        await host.client.create(spec, actor=ACTOR)
+        made.append(Sandboxed(host, spec))
+        return made[-1]
+
+    yield make
+    for sandbox in made:
+        try:
+            async_to_sync(sandbox.terminate)()
+        except HostError as error:
+            assert error.code == "host_unreachable", error
+
+
+@pytest.fixture
+def sandbox(make_sandbox: Make) -> Sandboxed:
+    """A small debian-12."""
+    return async_to_sync(make_sandbox)()

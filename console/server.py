@@ -108,7 +108,7 @@ class ConsoleServer(Server):  # type: ignore[misc]
         for listener in self.listeners:
             listener.addCallback(lambda port: port and port.stopListening())
         deadline = asyncio.get_running_loop().time() + _FINISH_SECONDS
-        while self._unanswered() and asyncio.get_running_loop().time() < deadline:
+        while self._unanswered() and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(_POLL_SECONDS)
         self.stop()
 

@@ -1,4 +1,4 @@
-"""`python3 -m console.launch up | down | status | install-tests | run`."""
+"""`python3 -m console.launch up | down | status | install-tests | install-demo`."""
 
 from __future__ import annotations
 
@@ -36,10 +36,13 @@ def _run(command: str, options: Options) -> int:
         from console.launch import second
 
         return second.run(options, detach=os.environ.get("DETACH", "") not in {"", "0"})
-    if command == "install-tests":
-        first.install(options, lock="dev.txt")
-        return 0
-    commands = {"up": first.up, "down": first.down, "status": first.status}
+    commands = {
+        "up": first.up,
+        "down": first.down,
+        "status": first.status,
+        "install-tests": first.install_tests,
+        "install-demo": first.install_demo,
+    }
     if command not in commands:
         print(__doc__, file=sys.stderr)
         return 2

@@ -44,6 +44,21 @@ def install(options: Options, *, lock: str) -> None:
     venv.make(options.layout, lock=lock, log=logs / "pip.log")
 
 
+def install_demo(options: Options) -> int:
+    """What `make demo` needs beside a running instance."""
+    if not options.layout.dev_env.exists():
+        raise Problem("No instance was started here yet.", advice="Run `make up` first.")
+    venv.add_demo(options.layout, log=options.layout.root / "var" / "log" / "pip.log")
+    return 0
+
+
+def install_tests(options: Options) -> int:
+    """What lint and tests need."""
+    _as_root_or_sudo()
+    install(options, lock="dev.txt")
+    return 0
+
+
 def down(options: Options) -> int:
     """Stops everything that this data folder's `make up` started, and nothing else."""
     if os.geteuid() != 0:

@@ -12,6 +12,7 @@ from django.http import HttpRequest, JsonResponse
 from redis.asyncio import Redis
 
 from accounts.database import in_database
+from sandboxes.host.client import HostClient
 
 _log = structlog.get_logger(__name__)
 _LIMIT_SECONDS = 3
@@ -57,6 +58,4 @@ async def _redis() -> None:
 
 
 async def _host() -> None:
-    from sandboxes.host.client import HostClient
-
     await HostClient(settings.ORKESTR_HOST_SOCKET).ping()

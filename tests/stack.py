@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 from django.conf import settings
@@ -216,7 +217,8 @@ def use(servers_: Servers) -> None:
     database.update(url)
     settings.REDIS_URL = servers_.redis_url
     settings.ORKESTR_HOST_SOCKET = str(servers_.layout.host_socket)
-    settings.CHANNEL_LAYERS["default"]["CONFIG"]["hosts"][0]["address"] = servers_.redis_url
+    layers: dict[str, Any] = settings.CHANNEL_LAYERS
+    layers["default"]["CONFIG"]["hosts"][0]["address"] = servers_.redis_url
     os.environ["REDIS_URL"] = servers_.redis_url
     from console.celery import app, broker_url
 

@@ -7,7 +7,9 @@
 PYTHON ?= $(shell for each in /usr/bin/python3 python3.13 python3.12 python3.11 python3; do \
 	"$$each" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& echo "$$each" && break; done || true)
-LAUNCH = $(or $(PYTHON),python3) -m console.launch
+NO_PYTHON = Python 3.11, 3.12 or 3.13 is needed and none is here. On Debian: apt-get install python3; \
+	or name yours: make up PYTHON=/path/to/python3.12
+LAUNCH = $(or $(PYTHON),$(error $(NO_PYTHON))) -m console.launch
 BIN = .venv/bin
 CODE = accounts clients console sandboxes timeline tests manage.py
 export PORT HOST DATA DETACH

@@ -1,0 +1,115 @@
+"""A sandbox's network by its mode. One object per host; the modes' parts are below it.
+
+``off``: a loopback and nothing else. ``restricted``: the same, and on that loopback the egress
+proxy, the only way out. ``open``: an interface of its own behind address translation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+from sandboxes.host import netns
+from sandboxes.host.egress.client import EgressClient
+from sandboxes.host.egress.policy import Policy
+from sandboxes.host.nat import Nat
+
+Mode = Literal["off", "restricted", "open"]
+
+PROXY_PORT = 3128
+_NO_PROXY = "localhost,127.0.0.1,::1"
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """What a sandbox was given. ``address`` is its own in an open network."""
+
+    sandbox_id: str
+    mode: Mode
+    address: str | None = None
+
+
+class Networks:
+    """Attach after the runtime's ``create`` and before its ``start``; detach before its delete."""
+
+    def __init__(self, *, egress: EgressClient, nat: Nat) -> None:
+        self._egress = egress
+        self._nat = nat
+
+    async def start(self) -> None:
+        """Take over or start what all sandboxes share. Raises ``EgressError``, ``NatError``."""
+        await self._egress.start()
+        await self._nat.setup()
+
+    async def close(self, *, stop: bool) -> None:
+        """Leave it running for the next host, or with ``stop`` take everything down."""
+        await self._egress.close(stop=stop)
+        if stop:
+            await self._nat.teardown()
+
+    def environment(self, mode: Mode) -> dict[str, str]:
+        """What goes into the sandbox's environment, under the caller's own."""
+        return proxy_environment() if mode == "restricted" else {}
+
+    def resolv_conf(self, mode: Mode) -> str:
+        """The sandbox's /etc/resolv.conf. Without a network a lookup fails at once."""
+        servers = self._nat.nameservers() if mode == "open" else ["127.0.0.1"]
+        return "".join(f"nameserver {server}\n" for server in servers) + "options timeout:2\n"
+
+    async def attach(
+        self, mode: Mode, sandbox_id: str, init_pid: int, *, policy: Policy | None = None
+    ) -> Attachment:
+        """Set up the namespace of ``init_pid``. Raises ``OSError``, ``EgressError``, ``NatError``.
+
+        ``policy`` is the allowlist of a restricted sandbox. Called again for one that is attached
+        (a host that restarted), it applies ``policy`` and leaves the rest.
+        """
+        if mode == "open":
+            link = (await self._nat.links()).get(sandbox_id)
+            link = link or await self._nat.attach(sandbox_id, init_pid)
+            return Attachment(sandbox_id, mode, str(link.address))
+        if mode == "restricted":
+            await self._restrict(sandbox_id, init_pid, policy or Policy())
+        else:
+            space = netns.of_process(init_pid)
+            await asyncio.to_thread(netns.inside, space, netns.raise_loopback)
+        return Attachment(sandbox_id, mode)
+
+    async def update(self, sandbox_id: str, policy: Policy) -> None:
+        """Another allowlist for a restricted sandbox. Raises ``KeyError`` if it is not one."""
+        await self._egress.update(sandbox_id, policy)
+
+    async def detach(self, sandbox_id: str) -> None:
+        """Take it all away; every connection has been reported on return. Idempotent."""
+        await self._egress.remove(sandbox_id)
+        await self._nat.detach(sandbox_id)
+
+    async def sweep(self, known: Collection[str]) -> list[str]:
+        """Take away what belongs to no ``known`` sandbox; the ids it belonged to."""
+        strays = [sandbox_id for sandbox_id in self._egress.serving() if sandbox_id not in known]
+        for sandbox_id in strays:
+            await self._egress.remove(sandbox_id)
+        return strays + await self._nat.sweep(known)
+
+    async def _restrict(self, sandbox_id: str, init_pid: int, policy: Policy) -> None:
+        if sandbox_id in self._egress.serving():
+            await self._egress.update(sandbox_id, policy)
+            return
+        listener = await asyncio.to_thread(netns.inside, netns.of_process(init_pid), _listener)
+        await self._egress.add(sandbox_id, listener, policy)
+
+
+def proxy_environment() -> dict[str, str]:
+    """The variables by which programs find the proxy, in both cases: each reads its own."""
+    address = f"http://127.0.0.1:{PROXY_PORT}"
+    values = {"HTTP_PROXY": address, "HTTPS_PROXY": address, "NO_PROXY": _NO_PROXY}
+    both = {**values, **{name.lower(): value for name, value in values.items()}}
+    return {**both, "NODE_USE_ENV_PROXY": "1"}
+
+
+def _listener() -> socket.socket:
+    netns.raise_loopback()
+    return netns.loopback_listener(PROXY_PORT)

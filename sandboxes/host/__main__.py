@@ -80,8 +80,8 @@ def _settings() -> Settings:
     parser.add_argument("--client-user", default=user, help="who may call besides root")
     agent = os.environ.get("ORKESTR_AGENT", "")
     parser.add_argument("--agent", default=agent, help="its binary; built in DIR when not given")
-    ready = int(os.environ.get("ORKESTR_READY_SANDBOXES", "16"))
-    parser.add_argument("--ready", type=int, default=ready, help="started ahead of time, per size")
+    ready = int(os.environ.get("ORKESTR_READY_SANDBOXES", "24"))
+    parser.add_argument("--ready", type=int, default=ready, help="started ahead of time")
     options = parser.parse_args()
     return Settings(
         action=options.action,

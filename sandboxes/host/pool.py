@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class Pool:
-    """Keeps ``ready`` slots of each shape that was asked for lately.
+    """Keeps ``ready`` slots of the shape asked for last, and a quarter as many of others.
 
     One slot is made at a time in the background, and none while callers wait for theirs. The
     shapes asked for are remembered in ``memory``, so that a host that restarts is ready at once.
@@ -101,8 +101,12 @@ class Pool:
         """The shape asked for last comes first; nothing while callers wait or room is short."""
         if self._waiting or not self._room():
             return None
-        recent = reversed(self._slots.items())
-        return next((shape for shape, slots in recent if len(slots) < self._target), None)
+        target = self._target
+        for shape, slots in reversed(self._slots.items()):
+            if len(slots) < target:
+                return shape
+            target = self._target // 4
+        return None
 
     async def _add(self, shape: Shape) -> None:
         try:

@@ -20,7 +20,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}")
     parser.add_argument("--dir", default=os.environ.get("ORKESTR_TEMPLATES_DIR"))
     parser.add_argument("--strict", action="store_true", help="fail when any cannot be had")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     if not options.dir:
         parser.error("say where: --dir or ORKESTR_TEMPLATES_DIR")
     if os.geteuid() != 0:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -122,7 +122,9 @@ class Commands:
             raise
         return buffer.outcome(ended)
 
-    async def stream(self, request: ExecRequest, *, actor: Actor) -> AsyncIterator[ExecEvent]:
+    async def stream(
+        self, request: ExecRequest, *, actor: Actor
+    ) -> AsyncGenerator[ExecEvent, None]:
         """The same, with its output as it comes. A slow reader slows the command down.
 
         Closing the iterator leaves the command running to its own timeout.

@@ -56,6 +56,13 @@ void answer(uint8_t type, const uint8_t *payload, size_t length)
     send_all(frame, 5 + length);
 }
 
+static void close_all_but_socket(void)
+{
+    if (syscall(SYS_close_range, SOCKET + 1, ~0U, 0) < 0)
+        for (int fd = SOCKET + 1; fd < 4096; fd++)
+            close(fd);
+}
+
 /* A socket closed with something unread in it takes our last answer along. */
 static void await_hangup(void)
 {
@@ -73,6 +80,7 @@ _Noreturn void fail(enum stage stage, int error)
     if (temporary[0])
         unlink(temporary);
     temporary[0] = 0;
+    close_all_but_socket(); /* what was half written takes no space while the caller reads this */
     answer(ANS_ERROR, w.bytes, w.length);
     await_hangup();
     leave();
@@ -232,9 +240,7 @@ static void keep_only(int socket)
 {
     if (socket != SOCKET && dup2(socket, SOCKET) < 0)
         _exit(1);
-    if (syscall(SYS_close_range, SOCKET + 1, ~0U, 0) < 0)
-        for (int fd = SOCKET + 1; fd < 4096; fd++)
-            close(fd);
+    close_all_but_socket();
     fcntl(SOCKET, F_SETFL, 0);
 }
 

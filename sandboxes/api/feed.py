@@ -10,7 +10,7 @@ from django.http import StreamingHttpResponse
 
 from accounts.database import in_database
 from accounts.policy import Principal
-from sandboxes.api.streams import Pulse, paced, pulse, sse, sse_response
+from sandboxes.api.streams import KEEP_ALIVE, Pulse, paced, pulse, sse, sse_response
 from sandboxes.api.watch import watched
 from timeline.events import Event
 from timeline.hub import get_hub
@@ -29,6 +29,7 @@ def feed_response(
 async def _frames(
     principal: Principal, sandbox_id: str, after: int, kinds: Sequence[str]
 ) -> AsyncIterator[bytes]:
+    yield KEEP_ALIVE  # a server holds back the head of an answer until there is some of its body
     with watched(principal) as ended:
         pages = _pages(sandbox_id, after, kinds)
         async with aclosing(paced(pages, ended=ended)) as news:

@@ -1,0 +1,63 @@
+"""Every route there is, read from the API itself, so that tests of all routes miss no new one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ninja.operation import Operation
+
+from sandboxes.api.access import Bearer
+from sandboxes.api.api import api
+
+BODIES: dict[str, dict[str, Any]] = {
+    "create_sandbox": {"template": "debian-12"},
+    "set_timeout": {"timeout_seconds": 600},
+    "exec_command": {"command": "true"},
+    "write_file": {"path": "/workspace/f", "content": ""},
+    "make_directory": {"path": "/workspace/d"},
+    "move_path": {"source": "/workspace/f", "destination": "/workspace/g"},
+    "write_batch": {"files": [{"path": "/workspace/f", "content": ""}]},
+}
+"""A good body for each route that takes one."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """``path`` still holds ``{sandbox_id}``; ``scope`` is what its token must have."""
+
+    name: str
+    method: str
+    path: str
+    scope: str
+
+    @property
+    def in_sandbox(self) -> bool:
+        return "{sandbox_id}" in self.path
+
+    @property
+    def body(self) -> dict[str, Any] | None:
+        return BODIES.get(self.name)
+
+    def address(self, sandbox_id: str) -> str:
+        """With the query that the route needs."""
+        path = self.path.replace("{sandbox_id}", sandbox_id)
+        asks_for_path = self.method in {"GET", "DELETE"} and "/files" in path
+        return path + ("?path=/workspace/f" if asks_for_path else "")
+
+
+def all_routes() -> list[Route]:
+    """In the order in which they are declared."""
+    return [
+        _route(f"/v1{prefix}{path}", operation, method)
+        for prefix, router in api._routers
+        for path, view in router.path_operations.items()
+        for operation in view.operations
+        for method in operation.methods
+    ]
+
+
+def _route(path: str, operation: Operation, method: str) -> Route:
+    (guard,) = operation.auth_callbacks
+    assert isinstance(guard, Bearer), f"{method} {path} asks for no token"
+    return Route(operation.view_func.__name__, method, path, str(guard.scope))

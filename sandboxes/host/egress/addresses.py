@@ -74,10 +74,14 @@ def refusal(text: str) -> str | None:
 def is_own(text: str) -> bool:
     """Whether this machine has the address. Routing knows: to itself a machine speaks from itself.
 
-    Nothing is sent. An address without a route is nobody's.
+    Nothing is sent. An address without a route is nobody's; when the question cannot be asked
+    (no descriptor is free), the answer is yes, so that nothing is let through by it.
     """
-    family = socket.AF_INET6 if ":" in text else socket.AF_INET
-    with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+    try:
+        probe = socket.socket(socket.AF_INET6 if ":" in text else socket.AF_INET, socket.SOCK_DGRAM)
+    except OSError:
+        return True
+    with probe, suppress(OSError):
         probe.connect((text, 9))
         return bool(probe.getsockname()[0] == text)
     return False

@@ -17,7 +17,7 @@ from sandboxes.host.egress.limits import Limits
 #: How long an address has for itself before the next is tried beside it.
 _STAGGER_SECONDS = 0.25
 _ADDRESSES = 8
-_THREADS = 64
+_THREADS = 128
 
 
 class DialError(Exception):
@@ -72,16 +72,28 @@ class Dialler:
     async def _resolve(self, host: str, resolving: asyncio.Semaphore) -> list[str]:
         if domains.ip_literal(host) is not None:
             return [host]
-        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(self.limits.resolve_seconds), resolving:
-                return await loop.run_in_executor(self._pool, _lookup, host)
+            async with asyncio.timeout(self.limits.resolve_seconds):
+                await resolving.acquire()
+                return await asyncio.shield(self._looking_up(host, resolving))
         except TimeoutError as error:
             message = f"The name {host} was not resolved in time."
             raise DialError("resolve_timeout", message, status=504) from error
         except OSError as error:
             message = f"The name {host} does not resolve."
             raise DialError("unresolvable", message, status=502) from error
+
+    def _looking_up(self, host: str, place: asyncio.Semaphore) -> asyncio.Future[list[str]]:
+        """A thread holds its place until it is done, whether or not anyone still waits for it."""
+        future = asyncio.get_running_loop().run_in_executor(self._pool, _lookup, host)
+
+        def done(over: asyncio.Future[list[str]]) -> None:
+            place.release()
+            if not over.cancelled():
+                over.exception()
+
+        future.add_done_callback(done)
+        return future
 
     def _checked(self, host: str, found: Sequence[str]) -> list[str]:
         check = self.check or (lambda text: refusal(text, own=self.limits.own_addresses))
@@ -101,7 +113,7 @@ class Dialler:
 
 def _lookup(host: str) -> list[str]:
     """Addresses, families taking turns, beginning with the one the resolver puts first."""
-    rows = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    rows = socket.getaddrinfo(host.encode(), None, type=socket.SOCK_STREAM)
     found = list(dict.fromkeys(str(row[4][0]) for row in rows))
     six = [address for address in found if ":" in address]
     four = [address for address in found if ":" not in address]

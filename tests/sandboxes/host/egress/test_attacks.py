@@ -188,6 +188,20 @@ def test_ten_thousand_idle_connections_do_not_hurt_another_sandbox(
     assert crowd.denied("too_many_connections").data["detail"]
 
 
+def test_names_that_are_never_answered_do_not_hold_up_another_sandbox(
+    proxies: Proxies, recorder: Recorder, world: World
+) -> None:
+    names = [f"n{number}.silent.example" for number in range(200)]
+    world.names |= dict.fromkeys(names)
+    crowd, other = proxies.sandbox("silent.example"), proxies.sandbox(ALLOWED)
+    with ExitStack() as stack:
+        for name in names:
+            sock = stack.enter_context(crowd.connect())
+            sock.sendall(f"CONNECT {name}:443 HTTP/1.1\r\n\r\n".encode())
+        assert tunnels(other)
+        assert 0 < len(set(world.asked) & set(names)) < 100
+
+
 def test_many_sandboxes_together_leave_room_for_one_more(
     proxies_with: Callable[[Limits], Proxies], recorder: Recorder
 ) -> None:

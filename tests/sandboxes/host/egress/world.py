@@ -81,7 +81,7 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.names: dict[str, list[str] | Callable[[], list[str]]] = {}
+        self.names: dict[str, list[str] | Callable[[], list[str]] | None] = {}
         self.asked: list[str] = []
         self.spaces: list[Space] = []
         self.loop = asyncio.new_event_loop()
@@ -194,7 +194,10 @@ class World:
 
 
 class _Resolver(asyncio.DatagramProtocol):
-    """Answers A and AAAA from ``World.names``; a name that is not there does not exist."""
+    """Answers A and AAAA from ``World.names``; a name that is not there does not exist.
+
+    A name with ``None`` is never answered.
+    """
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -213,6 +216,8 @@ class _Resolver(asyncio.DatagramProtocol):
         if kind == 1:
             self._world.asked.append(name)
         known = self._world.names.get(name)
+        if known is None and name in self._world.names:
+            return
         if known is not None and not isinstance(known, list):
             known = known() if kind == 1 else []
         rows = b"".join(_row(text) for text in known or () if (":" in text) == (kind == 28))

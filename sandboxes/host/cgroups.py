@@ -61,6 +61,11 @@ class Cgroups:
         memory = self._controllers.get("memory")
         return memory is not None and (memory / "cgroup.controllers").exists()
 
+    @property
+    def is_writable(self) -> bool:
+        """In a container without privileges they are mounted, but for reading only."""
+        return all(os.access(root, os.W_OK) for root in set(self._controllers.values()))
+
     def limits_swap(self) -> bool:
         """Whether this kernel counts swap, so that a limit on it can be set."""
         if self.unified:

@@ -36,6 +36,8 @@ def _troubles(places: Places, templates: Path, runtime: Runtime, cgroups: Cgroup
         yield "There are no loop devices; load the kernel's loop module (modprobe loop)."
     if missing := cgroups.missing:
         yield f"The kernel's cgroup controllers {', '.join(missing)} are not mounted; mount them."
+    elif not cgroups.is_writable:
+        yield "The cgroups are mounted read-only; run the host on the machine itself."
     for tool in ("mkfs.ext4", "unshare"):
         if shutil.which(tool) is None:
             yield f"{tool} is not on the PATH; install e2fsprogs and util-linux."

@@ -34,7 +34,7 @@ from timeline.journal import Journal
 from timeline.shipper import Shipper
 
 MIN_FREE_BYTES = 2 * 1024**3
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS = 1.0
 _CLOSE_SECONDS = 5.0
 _DRAIN_SECONDS = 5.0
 _REMOVE_SECONDS = 15.0
@@ -239,8 +239,8 @@ class Host:
         await self._close_commands(live)
         died = "" if ending is not None else process.reap(box.slot.pidfd)
         events = await in_thread(self.threads, live.limits.look)
-        out_of_memory = any(event.data["limit"] == "memory" for event in events)
-        last = ending.event() if ending else endings.death(died, out_of_memory=out_of_memory)
+        starved = live.limits.is_out_of_memory()
+        last = ending.event() if ending else endings.death(died, out_of_memory=starved)
         await endings.write(box.journal, [*events, last])
         box.save("ended")
         del self._live[box.sandbox_id]

@@ -53,9 +53,9 @@ class LimitWatch:
         self._full = self._disk_left()[0]
         self._disk.count = self._fillings = int(self._full)
 
-    @property
-    def oom_kills(self) -> int:
-        return self._memory.count
+    def is_out_of_memory(self) -> bool:
+        """Whether the kernel has just ended a process for want of memory, as of the last look."""
+        return self.clock() - self._memory.moved < _QUIET_SECONDS
 
     def look(self) -> list[NewEvent]:
         """The limits met since the last look."""

@@ -159,6 +159,15 @@ async def test_it_sees_only_its_own_processes(sandbox: Sandboxed) -> None:
     assert len(numbers.split()) < 12
 
 
+async def test_the_machines_paths_do_not_show(sandbox: Sandboxed) -> None:
+    told = await sandbox.output(
+        "cat /sys/block/*/loop/backing_file /proc/self/mountinfo /proc/swaps /proc/partitions"
+        " /proc/1/cgroup /proc/self/cgroup 2>/dev/null || true"
+    )
+    assert str(sandbox.host.directory) not in told
+    assert str(sandbox.host.templates) not in told
+
+
 async def test_signals_to_pid_1_change_nothing(sandbox: Sandboxed) -> None:
     await sandbox.exec("for n in $(seq 1 64); do kill -$n 1; done")
     await sandbox.exec("kill -9 -1")

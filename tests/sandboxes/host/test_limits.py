@@ -9,6 +9,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
+from sandboxes.host import endings
 from sandboxes.host.box import Box
 from sandboxes.host.cgroups import Counters
 from sandboxes.host.limits import LimitWatch
@@ -119,6 +122,35 @@ def test_a_burst_is_one_event_and_the_next_burst_another(tmp_path: Path) -> None
             meters.counters = Counters(meters.counters.oom_kills + 3, 0)
         told += [(second, event.data["limit"]) for event in watch.look()]
     assert told == [(5, "memory"), (50, "memory")]
+
+
+def test_memory_that_ran_out_a_moment_ago_explains_a_death(tmp_path: Path) -> None:
+    meters = Meters(now=100.0)
+    watch = meters.watch(tmp_path)
+    watch.look()
+    assert not watch.is_out_of_memory()
+    meters.counters = Counters(1, 0)
+    watch.look()
+    meters.now += 2
+    watch.look()
+    assert watch.is_out_of_memory()
+    meters.now += 60
+    assert not watch.is_out_of_memory()
+
+
+@pytest.mark.parametrize(
+    ("how", "out_of_memory", "reason"),
+    [
+        ("signal 9", True, "out_of_memory"),
+        ("signal 9", False, "killed"),
+        ("", False, "killed"),
+        ("status 1", False, "agent_exited"),
+    ],
+)
+def test_a_death_is_told_with_its_cause(how: str, out_of_memory: bool, reason: str) -> None:
+    event = endings.death(how, out_of_memory=out_of_memory)
+    assert (event.kind, event.data["reason"]) == ("sandbox.failed", reason)
+    assert event.data["detail"].endswith((".", ")."))
 
 
 def test_what_was_counted_before_a_restart_is_not_told_again(tmp_path: Path) -> None:

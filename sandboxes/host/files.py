@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import struct
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sandboxes.host.agent.frames import CHUNK, Answer, Ask, Meta, lost, names, text, texts
 from sandboxes.host.agent.link import Link
@@ -23,6 +24,9 @@ from sandboxes.host.types import (
     Stat,
 )
 from timeline.events import Actor, Kind, NewEvent
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 #: Bytes of one name in a path.
 NAME_LIMIT: Final = 255
@@ -56,12 +60,24 @@ class Files:
         self._roots = texts(list(writable))
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._masker = Masker(secrets_of(box.own_env))
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
+        """What is done is recorded, though its caller has left."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(task)
 
     async def write(self, path: str, content: bytes, *, mode: int = 0o644, actor: Actor) -> int:
         """Puts a whole file in place at once, parents and all. Answers the bytes written."""
         check_path(path)
         if len(content) > FILE_LIMIT:
             raise _too_large(path)
+        return await self._whole(self._write(path, content, mode, actor))
+
+    async def _write(self, path: str, content: bytes, mode: int, actor: Actor) -> int:
         head = struct.pack("<QI", len(content), mode & 0o7777)
         async with self._ask(Ask.WRITE, head + text(path) + self._roots) as link:
             await link.expect(Answer.READY, subject=path)
@@ -79,6 +95,9 @@ class Files:
     async def read(self, path: str, *, actor: Actor) -> FileContent | Directory:
         """A file's content, up to 16 MiB, or a directory's entries sorted by name."""
         check_path(path)
+        return await self._whole(self._read(path, actor))
+
+    async def _read(self, path: str, actor: Actor) -> FileContent | Directory:
         async with self._ask(Ask.READ, struct.pack("<Q", FILE_LIMIT) + text(path)) as link:
             meta = Meta.parse(await link.expect(Answer.META, subject=path))
             if meta.kind == "directory":
@@ -123,23 +142,22 @@ class Files:
     async def delete(self, path: str, *, actor: Actor) -> None:
         """Removes a file, or a link but not what it leads to. A directory is refused."""
         check_path(path)
-        await self._simple(Ask.DELETE, text(path) + self._roots, path)
-        self._record(Kind.FILE_DELETED, actor, path=path)
+        payload = text(path) + self._roots
+        await self._whole(self._change(Ask.DELETE, payload, Kind.FILE_DELETED, actor, path=path))
 
     async def make_dir(self, path: str, *, parents: bool = False, actor: Actor) -> None:
         """Makes a directory; with ``parents`` one that exists is fine."""
         check_path(path)
         payload = struct.pack("<I", parents) + text(path) + self._roots
-        await self._simple(Ask.MKDIR, payload, path)
-        self._record(Kind.FILE_MADE, actor, path=path)
+        await self._whole(self._change(Ask.MKDIR, payload, Kind.FILE_MADE, actor, path=path))
 
     async def move(self, source: str, destination: str, *, actor: Actor) -> None:
         """Renames; a file at the destination is replaced, a directory there is refused."""
         check_path(source)
         check_path(destination)
         payload = text(source) + text(destination) + self._roots
-        await self._simple(Ask.MOVE, payload, f"{source} or {destination}")
-        self._record(Kind.FILE_MOVED, actor, source=source, destination=destination)
+        paths = {"source": source, "destination": destination}
+        await self._whole(self._change(Ask.MOVE, payload, Kind.FILE_MOVED, actor, **paths))
 
     async def stat(self, path: str) -> Stat:
         """What is there, through links; nothing at all is an answer too."""
@@ -148,6 +166,12 @@ class Files:
         exists = meta.kind != "nothing"
         is_dir = meta.kind == "directory"
         return Stat(path, exists, is_dir, meta.size, meta.mode, meta.modified_at)
+
+    async def _change(
+        self, ask: Ask, payload: bytes, kind: Kind, actor: Actor, **paths: str
+    ) -> None:
+        await self._simple(ask, payload, " or ".join(paths.values()))
+        self._record(kind, actor, **paths)
 
     async def _simple(self, ask: Ask, payload: bytes, subject: str) -> Meta:
         async with self._ask(ask, payload) as link:
@@ -168,7 +192,12 @@ class Files:
             name: self._masker.mask_text(value) if isinstance(value, str) else value
             for name, value in data.items()
         }
-        self._box.journal.append(NewEvent(kind=kind, data=shown, actor=actor))
+        try:
+            self._box.journal.append(NewEvent(kind=kind, data=shown, actor=actor))
+        except OSError as error:
+            log.exception("%s of %s is not recorded", kind, self._box.sandbox_id)
+            message = "It is done, but the host cannot record it; free space on its disk."
+            raise HostError("internal", message) from error
 
 
 def _too_large(path: str) -> HostError:

@@ -61,6 +61,7 @@ class Positions:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._spare: list[Position] = []
+        self._taken: set[Path] = set()
         self._next = 0
 
     def take(self) -> Position:
@@ -71,7 +72,8 @@ class Positions:
         while True:
             self._next += 1
             path = self._directory / f"{self._next}.position"
-            if not path.exists():
+            if path not in self._taken and not path.exists():
+                self._taken.add(path)
                 return Position(path)
 
     def give_back(self, position: Position) -> None:
@@ -81,10 +83,12 @@ class Positions:
         else:
             position.close()
             position.path.unlink(missing_ok=True)
+            self._taken.discard(position.path)
 
     def left(self) -> Iterator[Position]:
         """The files that an earlier host left, free or not."""
-        for path in sorted(self._directory.glob("*.position")):
+        for path in sorted(set(self._directory.glob("*.position")) - self._taken):
+            self._taken.add(path)
             yield Position(path)
 
     def close(self) -> None:

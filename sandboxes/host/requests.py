@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from collections.abc import Mapping
@@ -26,6 +27,8 @@ def check(request: ExecRequest) -> None:
         raise HostError("invalid", "A command's id is letters, digits, _ and -; use cmd_<ULID>.")
     if not 0 <= request.timeout_seconds <= TIMEOUT_LIMIT:
         raise HostError("invalid", "timeout_seconds is out of range; use a positive number.")
+    if not request.timeout_seconds and not request.background:
+        raise HostError("invalid", "timeout_seconds is 0; only a background command has none.")
     if not request.command.strip():
         raise HostError("invalid", "The command is empty; say what to run.")
     _check_argument(request.command, name="command")
@@ -54,7 +57,7 @@ def _check_argument(value: str, *, name: str) -> None:
 def spawn_frame(request: ExecRequest, environment: Mapping[str, str], *, flags: int = 0) -> bytes:
     """The payload of SPAWN. ``environment`` is the sandbox's own; the request's goes over it."""
     variables = [f"{name}={value}" for name, value in {**environment, **request.env}.items()]
-    milliseconds = round(request.timeout_seconds * 1000)
+    milliseconds = math.ceil(request.timeout_seconds * 1000)
     head = struct.pack("<IQHH", flags, milliseconds, 24, 80)
     words = text(request.command_id) + text(request.cwd) + text(request.command)
     payload = head + words + texts(variables)

@@ -99,6 +99,7 @@ BAD = {
         ExecRequest("cmd_1", "true", env={"": "c"}),
         ExecRequest("cmd_1", "true", env={"A": "\0"}),
         ExecRequest("cmd_1", "true", timeout_seconds=-1),
+        ExecRequest("cmd_1", "true", timeout_seconds=0),
         ExecRequest("cmd_1", "true", timeout_seconds=float("nan")),
         ExecRequest("cmd_1", "true", timeout_seconds=float("inf")),
     ],
@@ -392,6 +393,29 @@ async def _gone(box: PlainBox) -> bool:
     if entry.ended:
         await questions.forget(box.agent_socket, "cmd_1")
     return entry.ended
+
+
+async def test_recovering_leaves_new_commands_alone(box: PlainBox) -> None:
+    commands = Commands(box)
+    await commands.start(box.request("sleep 60"), actor=ACTOR)
+    await commands.recover()
+    assert commands.running == ["cmd_1"]
+    await commands.kill("cmd_1")
+    assert await commands.settled()
+    (event,) = box.exits()
+    assert event.data["signal"] == 15
+
+
+async def test_a_background_command_needs_no_timeout(box: PlainBox) -> None:
+    request = ExecRequest(
+        "cmd_1", "echo up; sleep 60", cwd=str(box.cwd), timeout_seconds=0, background=True
+    )
+    commands = Commands(box)
+    assert await commands.start(request, actor=ACTOR) > 0
+    await soon(lambda: _shows(box, "up"))
+    assert box.events(Kind.COMMAND_STARTED)[0].data["background"] is True
+    await commands.kill("cmd_1")
+    assert await commands.settled()
 
 
 async def test_recovering_nothing_is_fine(box: PlainBox) -> None:

@@ -227,6 +227,22 @@ async def test_it_all_is_on_the_timeline(box: PlainBox, files: Files) -> None:
     assert {event.span for event in box.events()} == {None}
 
 
+async def test_a_caller_that_gives_up_leaves_no_gap_on_the_timeline(
+    box: PlainBox, files: Files
+) -> None:
+    writing = asyncio.create_task(write(files, box.cwd / "a", bytes(5_000_000)))
+    await asyncio.sleep(0)  # it has begun, and can only have begun
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    await soon(lambda: _recorded(box))
+    assert (box.cwd / "a").stat().st_size == box.events()[0].data["size"] == 5_000_000
+
+
+async def _recorded(box: PlainBox) -> bool:
+    return bool(box.events(Kind.FILE_WRITTEN))
+
+
 async def test_a_secret_in_a_path_is_masked(box: PlainBox, files: Files) -> None:
     await write(files, box.cwd / "hunter2hunter2.txt")
     assert box.events()[0].data["path"] == str(box.cwd / "[masked].txt")

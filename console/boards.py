@@ -19,7 +19,10 @@ OVERVIEW = 12
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What the reader narrowed the list by; empty strings where they did not."""
+    """What the reader narrowed the list by; empty strings where they did not.
+
+    ``q`` is a part of an id or of the metadata, or one ``key=value`` of the metadata.
+    """
 
     status: str = ""
     template: str = ""
@@ -68,11 +71,13 @@ class Board:
 def board(*, principal: Principal, filters: Filters) -> Board:
     """The sandboxes that match, newest first. Raises ``InvalidRequest`` for a foreign cursor."""
     statuses = LIVE if filters.status == "live" else (filters.status,) if filters.status else ()
+    key, equals, value = filters.q.partition("=")
     rows = sandboxes_of(
         principal.account_id,
         statuses=[str(status) for status in statuses],
         template=filters.template or None,
-        text=filters.q or None,
+        metadata={key.strip(): value.strip()} if equals else None,
+        text=None if equals else filters.q or None,
     )
     page = page_of(rows, limit=PAGE, cursor=filters.cursor or None)
     return Board(principal, filters, page.rows, page.total, page.next_cursor)

@@ -151,10 +151,10 @@ def test_a_long_run_stays_bounded_and_loads_back_what_it_dropped(
     assert rows.evaluate(count) < 1500
     expect(card(page, "part0")).to_have_count(0)
 
-    scroller = page.locator(".tl-scroll")
+    page.locator(".tl-scroll").hover()
 
     def at_the_start() -> bool:
-        scroller.evaluate("e => { e.scrollTop = 0 }")
+        page.mouse.wheel(0, -2000)
         assert rows.evaluate(count) < 1500
         return page.locator("#e1").count() == 1
 
@@ -225,13 +225,13 @@ def test_it_terminates_only_after_a_confirmation_that_names_the_sandbox(
 ) -> None:
     sandbox = _box(sandbox_client)
     open_timeline(page, account.operator, sandbox.id)
-    page.get_by_role("button", name="Terminate").click()
+    page.get_by_role("button", name="Terminate", exact=True).click()
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text(sandbox.id)
     dialog.get_by_role("button", name="Keep it").click()
     assert Sandbox.get(sandbox.id, client=sandbox_client).status == "running"
 
-    page.get_by_role("button", name="Terminate").click()
+    page.get_by_role("button", name="Terminate", exact=True).click()
     dialog.get_by_role("button", name="Terminate sandbox").click()
     expect(page.locator("#sandbox-head")).to_have_attribute("data-status", "terminated")
     expect(page.locator('[data-kind="sandbox.terminated"]')).to_be_visible()
@@ -254,7 +254,7 @@ def test_extending_restarts_the_clock(
     sandbox = _box(sandbox_client)
     open_timeline(page, account.operator, sandbox.id)
     page.get_by_role("button", name="Extend").click()
-    page.get_by_role("dialog").get_by_text("1 hour").click()
+    page.get_by_role("dialog").get_by_label("1 hour").check()
     page.get_by_role("dialog").get_by_role("button", name="Extend").click()
     expect(page.locator('[data-kind="sandbox.timeout_changed"]')).to_contain_text("1 h")
     expect(page.locator("#sandbox-head time[data-countdown]")).to_have_text(

@@ -1,4 +1,4 @@
-"""How a row says times, sizes and endings. Used by ``templates/timeline/rows/`` alone."""
+"""How a row says times, sizes and endings. What an event does not say is left out."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def clock(at: int) -> str:
 
 
 @register.filter
-def size(count: float | None) -> str:
+def size(count: object) -> str:
     """Bytes in the largest unit that keeps a digit before the point: 312 B, 9.1 KB, 64 MB."""
-    if count is None:
+    if not isinstance(count, (int, float)):
         return ""
     amount, unit = float(count), "B"
     for larger in ("KB", "MB", "GB"):
@@ -40,9 +40,9 @@ def size(count: float | None) -> str:
 
 
 @register.filter
-def duration(ms: float | None) -> str:
+def duration(ms: object) -> str:
     """Milliseconds as 840 ms, 4.3 s, 2 min 08 s or 1 h 04 min."""
-    if ms is None:
+    if not isinstance(ms, (int, float)):
         return ""
     if ms < _SECOND:
         return f"{ms:.0f} ms"
@@ -56,9 +56,9 @@ def duration(ms: float | None) -> str:
 
 
 @register.filter
-def span_of(seconds: float | None) -> str:
+def span_of(seconds: object) -> str:
     """A setting in seconds as 45 s, 10 min or 1 h 30 min."""
-    if seconds is None:
+    if not isinstance(seconds, (int, float)):
         return ""
     minutes, rest = divmod(int(seconds), 60)
     if minutes == 0:

@@ -78,7 +78,7 @@ export class Rows {
 
   #joined(card, row) {
     this.touched.add(card);
-    if (row.dataset.kind === "command.exited") card.dataset.state = row.dataset.state;
+    if (row.dataset.kind === "command.exited") card.dataset.state = row.dataset.state ?? "bad";
   }
 
   #insert(parent, row) {
@@ -128,7 +128,7 @@ export class Rows {
     for (const row of this.list.querySelectorAll("[data-seq]")) {
       if (!doomed(row)) continue;
       if (row.dataset.kind === "command.started") cards.push(row);
-      else this.#remove(row);
+      else this.#remove(row, stubs);
     }
     for (const card of cards) {
       const speaks = card.dataset.state === "running" || card.querySelector("[data-seq]");
@@ -137,9 +137,10 @@ export class Rows {
     }
   }
 
-  #remove(row) {
+  // Dropped from the newest end, a command's exit is still to come as far as the page knows.
+  #remove(row, oldest) {
     const card = row.parentElement.closest("[data-span]");
-    if (card && row.dataset.kind === "command.exited") card.dataset.state = "running";
+    if (card && !oldest && row.dataset.kind === "command.exited") card.dataset.state = "running";
     row.remove();
   }
 

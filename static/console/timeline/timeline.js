@@ -28,7 +28,7 @@ let solid = 1; // below it, rows were fetched for a filter and have gaps
 let link = "connecting";
 let unseen = { events: 0, output: false };
 let loading = false;
-let asked = false; // the reader wants to search further back than a filter goes by itself
+let asked = false; // the reader wants to see further back than the page goes by itself
 
 // --- rows come in ------------------------------------------------------------------------------
 
@@ -128,13 +128,14 @@ async function load(ask, use) {
     loading = false;
     root.toggleAttribute("data-loading", false);
     paintEnds();
-    if (filters.active) requestAnimationFrame(edges);
+    // Rows that fold away or are filtered out move nothing: go on until the screen is filled.
+    if (rows.size <= KEEP) requestAnimationFrame(edges);
   }
 }
 
 function older() {
   if (rows.head <= 1 || loading) return undefined;
-  if (filters.active && rows.size > KEEP && !asked) return undefined;
+  if ((filters.active || view.following) && rows.size > KEEP && !asked) return undefined;
   asked = false;
   const filter = filters.query;
   return load({ before: rows.head, filter }, (got) => {
@@ -221,6 +222,7 @@ function paintState() {
 
 function paintEnds() {
   part("start").hidden = rows.head > 1;
+  part("older").hidden = rows.head <= 1;
   const shown = !filters.active || list.querySelector(":scope > :not([data-out])");
   part("nothing").hidden = Boolean(shown);
   part("search-older").hidden = rows.head <= 1;
@@ -334,11 +336,16 @@ list.addEventListener("click", (event) => {
 });
 scroller.addEventListener("scroll", edges, { passive: true });
 part("unseen").addEventListener("click", live);
-part("search-older").addEventListener("click", () => {
+function further() {
   asked = true;
   view.hold();
   older();
-});
+}
+part("older").addEventListener("click", further);
+part("search-older").addEventListener("click", further);
+scroller.addEventListener("wheel", ({ deltaY }) => {
+  if (deltaY < 0 && scroller.scrollTop < 1 && rows.head > 1) further();
+}, { passive: true });
 part("follow").addEventListener("click", () => (view.following ? view.hold() : live()));
 addEventListener("hashchange", permalink);
 setInterval(() => tick(list), 200);

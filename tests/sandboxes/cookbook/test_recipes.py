@@ -1,0 +1,155 @@
+"""The cookbook, with the official client and nothing else; each seen on its sandbox's timeline.
+
+Recipes 3, 4 and 9 need egress and pausing, which this host does not offer yet; recipe 2 runs
+without network until it does.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from orkestr import ExecTimeout, PlanLimitError, Sandbox, SandboxNotReady
+from orkestr._client import OrkestrClient
+
+from accounts.models import Plan
+from tests.cast import Cast
+from tests.waiting import until
+from timeline.selectors import events_after, verify
+
+
+def kinds(sandbox: Sandbox) -> list[str]:
+    return [event.kind for event in events_after(sandbox_id=sandbox.id, limit=1000)]
+
+
+def seen(sandbox: Sandbox, *expected: str) -> None:
+    """All of ``expected`` are on the timeline, in this order, and it has no gap."""
+
+    def there() -> bool:
+        rest = iter(kinds(sandbox))
+        return all(kind in rest for kind in expected)
+
+    until(there, what=f"{expected} are on the timeline")
+    assert verify(sandbox_id=sandbox.id).gapless
+
+
+def run_generated(code: str) -> tuple[str, Sandbox]:
+    with Sandbox.create(template="python-3.12") as sandbox:
+        sandbox.files.write("/workspace/main.py", code)
+        result = sandbox.exec("python3 main.py")
+        return (result.stdout if result.exit_code == 0 else result.stderr), sandbox
+
+
+def test_1_run_model_generated_code(sandbox_client: OrkestrClient) -> None:
+    output, sandbox = run_generated("print(sum(range(101)))")
+    assert output == "5050\n"
+    assert Sandbox.get(sandbox.id).status == "terminated"
+    with pytest.raises(SandboxNotReady):
+        Sandbox.get(sandbox.id).files.read("/workspace/main.py")
+    seen(
+        sandbox,
+        "sandbox.created",
+        "sandbox.running",
+        "file.written",
+        "command.started",
+        "command.output",
+        "command.exited",
+        "sandbox.terminated",
+    )
+
+
+def test_1_code_that_fails_tells_why(sandbox_client: OrkestrClient) -> None:
+    output, _ = run_generated("print(1 / 0)")
+    assert "ZeroDivisionError" in output
+
+
+def test_2_an_agent_loop(sandbox_client: OrkestrClient) -> None:
+    sandbox = Sandbox.create(template="python-3.12")
+    try:
+        sandbox.exec("mkdir -p src && echo 'def add(a, b): return a - b' > src/calc.py")
+        test = "cd src && python3 -c 'import calc; assert calc.add(2, 2) == 4, calc.add(2, 2)'"
+        failed = sandbox.exec(test, timeout_seconds=120)
+        assert (failed.exit_code, "AssertionError: 0" in failed.stderr) == (1, True)
+        seen(sandbox, "command.exited", "command.started", "command.exited")
+        sandbox.exec("sed -i 's/a - b/a + b  # fixed/' src/calc.py", timeout_seconds=120)
+        assert sandbox.exec(test, timeout_seconds=120).exit_code == 0
+    finally:
+        sandbox.terminate()
+    seen(sandbox, *["command.started", "command.exited"] * 4, "sandbox.terminated")
+
+
+def test_5_data_in_artifact_out(sandbox_client: OrkestrClient) -> None:
+    script = (
+        "import csv, json\n"
+        "rows = list(csv.DictReader(open('sales.csv')))\n"
+        "json.dump({'total': sum(int(r['amount']) for r in rows)}, open('out.json', 'w'))\n"
+    )
+    with Sandbox.create(template="python-3.12") as sandbox:
+        sandbox.files.write("/workspace/sales.csv", "name,amount\na,40\nb,2\n")
+        sandbox.files.write("/workspace/sum.py", script)
+        assert sandbox.exec("python3 sum.py").exit_code == 0
+        assert sandbox.files.read("/workspace/out.json") == '{"total": 42}'
+    seen(sandbox, "file.written", "file.written", "command.exited", "file.read")
+
+
+def test_6_stream_a_long_command(sandbox_client: OrkestrClient) -> None:
+    with Sandbox.create(template="debian-12") as sandbox:
+        command = "for i in 1 2 3; do echo step $i; until [ -e go$i ]; do sleep 0.01; done; done"
+        steps = []
+        for chunk in sandbox.exec_stream(command):
+            if chunk.is_final:
+                break
+            steps.append(chunk.data)
+            sandbox.files.write(f"/workspace/go{len(steps)}", "")
+        assert steps == ["step 1\n", "step 2\n", "step 3\n"]
+        assert chunk.exit_code == 0
+        seen(sandbox, "command.started", "command.output", "command.exited")
+
+
+def test_6_breaking_off_leaves_it_running_until_its_own_timeout(
+    sandbox_client: OrkestrClient,
+) -> None:
+    with Sandbox.create(template="debian-12") as sandbox:
+        for _ in sandbox.exec_stream("echo $$ > pid; echo begun; sleep 60", timeout_seconds=2):
+            break
+        assert sandbox.exec("kill -0 $(cat pid)").exit_code == 0
+        until(lambda: sandbox.exec("kill -0 $(cat pid)").exit_code != 0, what="its own timeout")
+        seen(sandbox, "command.started", "command.exited")
+
+
+def test_7_fan_out_to_the_plans_limit_and_one_more(
+    sandbox_client: OrkestrClient, account: Cast
+) -> None:
+    account.account.plan = Plan.objects.get(name="payg")
+    account.account.save()
+    most = Sandbox.limits().max_concurrent
+
+    def work(number: int) -> Sandbox:
+        sandbox = Sandbox.create(template="debian-12")
+        assert sandbox.exec(f"echo $(({number} * 2))").stdout == f"{number * 2}\n"
+        return sandbox
+
+    with ThreadPoolExecutor(most) as pool:
+        made = list(pool.map(work, range(most)))
+    with pytest.raises(PlanLimitError, match=f"at most {most}"):
+        Sandbox.create(template="debian-12")
+    for sandbox in made:
+        seen(sandbox, "sandbox.running", "command.exited")
+
+
+def test_8_a_timeout_leaves_the_sandbox_and_a_partial_log(sandbox_client: OrkestrClient) -> None:
+    with Sandbox.create(template="python-3.12") as sandbox:
+        with pytest.raises(ExecTimeout):
+            sandbox.exec("(echo started; sleep 60; echo done) > /workspace/log", timeout_seconds=1)
+        assert sandbox.refresh().status == "running"
+        assert sandbox.files.read("/workspace/log") == "started\n"
+        seen(sandbox, "command.started", "command.exited")
+        (exited,) = events_after(sandbox_id=sandbox.id, kinds=["command.exited"])
+        assert exited.data["timed_out"]
+
+
+def test_8_out_of_concurrency_is_a_plan_limit(sandbox_client: OrkestrClient, account: Cast) -> None:
+    account.account.plan = Plan.objects.get(name="free")
+    account.account.save()
+    with Sandbox.create(template="debian-12"), pytest.raises(PlanLimitError):
+        Sandbox.create(template="debian-12")

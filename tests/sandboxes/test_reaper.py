@@ -1,0 +1,100 @@
+"""The reaper, on the live stack: rows and host are brought into step again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from asgiref.sync import async_to_sync
+from orkestr import Sandbox, SandboxNotReady
+
+from sandboxes.host.client import CreateSpec, HostClient
+from sandboxes.limits import SandboxRequest
+from sandboxes.models import Sandbox as Row
+from sandboxes.models import Status
+from sandboxes.services import sandbox_reserve
+from tests.cast import Cast
+from tests.stack import Stack
+from tests.waiting import until
+from timeline.events import SYSTEM
+from timeline.selectors import events_after
+
+
+def on_host(stack: Stack) -> list[str]:
+    return async_to_sync(HostClient(str(stack.host_socket)).sandboxes)()
+
+
+def status(sandbox_id: str) -> str:
+    return str(Row.objects.values_list("status", flat=True).get(id=sandbox_id))
+
+
+def first_process(stack: Stack, sandbox_id: str) -> int:
+    """Of a sandbox, as this machine counts."""
+    host = stack.layout.host
+    state = json.loads((host / "sandboxes" / sandbox_id / "state.json").read_bytes())
+    slot = json.loads((host / "slots" / state["slot"] / "slot.json").read_bytes())
+    return int(slot["identity"]["pid"])
+
+
+def test_what_never_got_to_run_is_given_up(stack: Stack, account: Cast) -> None:
+    request = SandboxRequest("debian-12")
+    row = sandbox_reserve(principal=account.principal(), request=request)[0]
+    long_ago = datetime.now(UTC) - timedelta(minutes=10)
+    Row.objects.filter(id=row.id).update(created_at=long_ago)
+    until(lambda: status(row.id) == Status.FAILED, what="it is given up")
+    (event,) = events_after(sandbox_id=row.id)
+    assert (event.kind, event.data["reason"]) == ("sandbox.failed", "start_interrupted")
+
+
+def test_what_the_host_does_not_have_fails_with_an_event_that_says_why(
+    stack: Stack, account: Cast
+) -> None:
+    request = SandboxRequest("debian-12")
+    row = sandbox_reserve(principal=account.principal(), request=request)[0]
+    Row.objects.filter(id=row.id).update(status=Status.RUNNING, started_at=datetime.now(UTC))
+    until(lambda: status(row.id) == Status.FAILED, seconds=60, what="it is noticed")
+    (event,) = events_after(sandbox_id=row.id)
+    assert (event.kind, event.data["reason"]) == ("sandbox.failed", "host_lost")
+    assert event.data["detail"].endswith(".")
+
+
+def test_what_has_no_row_is_ended_on_the_host(stack: Stack) -> None:
+    sandbox_id = "sbx_" + "7" * 26
+    later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    spec = CreateSpec(
+        sandbox_id=sandbox_id,
+        template="debian-12",
+        size="small",
+        cpu=1.0,
+        memory_mb=256,
+        disk_mb=256,
+        pids=64,
+        network="off",
+        timeout_seconds=3600,
+        expires_at=later,
+    )
+    async_to_sync(HostClient(str(stack.host_socket)).create)(spec, actor=SYSTEM)
+    until(lambda: sandbox_id not in on_host(stack), what="the stray is ended")
+
+
+def test_what_runs_is_left_alone(stack: Stack, sandbox: Sandbox) -> None:
+    other = Sandbox.create(template="debian-12")
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    Row.objects.filter(id=other.id).update(expires_at=past)
+    until(lambda: status(other.id) == Status.TERMINATED, what="a round has passed")
+    assert sandbox.exec("echo alive").stdout == "alive\n"
+    assert sandbox.id in on_host(stack)
+
+
+def test_a_sandbox_whose_first_process_is_killed_fails_and_says_so(
+    stack: Stack, sandbox: Sandbox
+) -> None:
+    os.kill(first_process(stack, sandbox.id), signal.SIGKILL)
+    until(lambda: status(sandbox.id) == Status.FAILED, what="the row follows")
+    with pytest.raises(SandboxNotReady, match="failed"):
+        sandbox.exec("true")
+    kinds = [event.kind for event in events_after(sandbox_id=sandbox.id)]
+    assert kinds.count("sandbox.failed") == 1

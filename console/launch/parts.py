@@ -11,6 +11,7 @@ from pathlib import Path
 
 from celery import Celery
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from console.celery import broker_url
 from console.launch import environment, servers
@@ -149,10 +150,12 @@ def reachable(host: str) -> str:
 
 
 def _worker_answers(redis_url: str, node: str) -> bool:
+    """On a connection of its own: a pooled one may be left over from a Valkey that has gone."""
     with Celery("probe", broker=broker_url(redis_url), set_as_current=False) as probe:
         try:
-            return bool(probe.control.ping(timeout=1, destination=[node]))
-        except (OperationalError, OSError):
+            with probe.connection_for_write() as broker:
+                return bool(probe.control.ping(timeout=1, destination=[node], connection=broker))
+        except (OperationalError, RedisError, OSError):
             return False
 
 

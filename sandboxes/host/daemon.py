@@ -69,6 +69,7 @@ class Host:
         self._live: dict[str, Live] = {}
         self._creating: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._retired = endings.Retired(shipper)
         self._removals: set[asyncio.Task[None]] = set()
         self._pool = Pool(
             maker,
@@ -81,7 +82,8 @@ class Host:
     def start(self) -> None:
         """Begin to ship events, to watch limits and to keep slots ready."""
         self._pool.recall()
-        for work in (self.shipper.run(), self._pool.run(), self._look()):
+        retiring = self._retired.run(self.threads)
+        for work in (self.shipper.run(), self._pool.run(), self._look(), retiring):
             self.spawn(work)
 
     async def close(self) -> None:
@@ -252,7 +254,8 @@ class Host:
             removal = self.spawn(in_thread(self.threads, partial(self.maker.unmake, slot)))
             self._removals.add(removal)
             removal.add_done_callback(self._removals.discard)
-        await endings.delete_when_stored(self.shipper, journal, directory, self.threads)
+        await in_thread(self.threads, partial(endings.remove_outputs, directory))
+        self._retired.add(journal, directory)
 
     async def _close_commands(self, live: Live) -> None:
         try:

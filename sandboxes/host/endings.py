@@ -18,7 +18,7 @@ from timeline.journal import Journal
 from timeline.shipper import Shipper
 
 _RETRY_SECONDS = 1.0
-_STORED_SECONDS = 60.0
+_STORED_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -61,13 +61,32 @@ def abandon(maker: SlotMaker, slot: Slot, directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
 
 
-async def delete_when_stored(
-    shipper: Shipper, journal: Journal, directory: Path, threads: Executor
-) -> None:
-    """Its outputs go at once, its journal and folder when PostgreSQL has every event."""
-    outputs = directory / "commands"
-    await in_thread(threads, partial(shutil.rmtree, outputs, ignore_errors=True))
-    while not await shipper.settled(journal.sandbox_id, _STORED_SECONDS):
-        log.info("Events of %s are not stored yet", journal.sandbox_id)
-    shipper.remove(journal.sandbox_id)
-    await in_thread(threads, partial(shutil.rmtree, directory, ignore_errors=True))
+class Retired:
+    """Folders of ended sandboxes, each removed once its journal is stored and gone."""
+
+    def __init__(self, shipper: Shipper) -> None:
+        self._shipper = shipper
+        self._folders: set[Path] = set()
+
+    def add(self, journal: Journal, directory: Path) -> None:
+        """Nothing is appended any more; the shipper deletes the journal when it may."""
+        self._shipper.remove(journal.sandbox_id)
+        self._folders.add(directory)
+
+    async def run(self, threads: Executor) -> None:
+        """Until cancelled. Looking now and then costs less than waiting for each."""
+        while True:
+            await asyncio.sleep(_STORED_SECONDS)
+            self._folders -= await in_thread(threads, partial(_remove_stored, self._folders.copy()))
+
+
+def _remove_stored(folders: set[Path]) -> set[Path]:
+    stored = {folder for folder in folders if not (folder / "journal").exists()}
+    for folder in stored:
+        shutil.rmtree(folder, ignore_errors=True)
+    return stored
+
+
+def remove_outputs(directory: Path) -> None:
+    """What its commands wrote goes at once; it may be large."""
+    shutil.rmtree(directory / "commands", ignore_errors=True)

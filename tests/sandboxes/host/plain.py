@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import struct
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -83,8 +84,7 @@ def plain_box(
             yield box
             ended = box.process.poll()
         finally:
-            box.process.kill()
-            box.process.wait()
+            _end(box.process)
             journal.close()
     assert ended in {None, -9}, (directory / "agent.err").read_text()
     assert not (directory / "agent.err").read_text()
@@ -105,6 +105,24 @@ def _start(socket: Path, build_as: Build, stderr: int) -> subprocess.Popen[bytes
     )
     until(lambda: _listens(socket), seconds=10, what="the agent listens")
     return process
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """The agent and all that its commands left, which would otherwise outlive it here."""
+    left = _descendants(process.pid)
+    process.kill()
+    process.wait()
+    for pid in left:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _descendants(pid: int) -> list[int]:
+    try:
+        words = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [each for word in words for each in [int(word), *_descendants(int(word))]]
 
 
 def _listens(socket: Path) -> bool:

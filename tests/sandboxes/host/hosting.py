@@ -19,6 +19,7 @@ from sandboxes.host.client import CreateSpec, ExecOutcome, ExecRequest, HostClie
 from sandboxes.host.slots import Places
 from tests.waiting import until
 from timeline.events import Actor, NewEvent
+from timeline.log import cursor_key
 
 ACTOR = Actor("token", id="t1", name="tests", prefix="ork_tests")
 START_SECONDS = 60
@@ -147,6 +148,12 @@ class HostProcess:
 
         until(there, what=f"{kind} of {sandbox_id}")
         return next(event for event in self.events(sandbox_id) if event.kind == kind)
+
+    def say_stored(self, sandbox_id: str) -> None:
+        """Tell the host what a worker does when PostgreSQL has all that was shipped."""
+        with redis.Redis.from_url(self.redis_url) as connection:
+            shipped = connection.hget(cursor_key(sandbox_id), "shipped")
+            connection.hset(cursor_key(sandbox_id), "stored", shipped)
 
     def init_pid(self, sandbox_id: str) -> int:
         """Of a sandbox's PID 1, as this machine counts."""

@@ -182,3 +182,36 @@ async def test_a_request_cut_by_the_hosts_death_says_unreachable(own: HostProces
         await waiting
     assert error.value.code == "host_unreachable"
     own.start()
+
+
+async def test_it_works_while_redis_is_away_and_tells_all_of_it_later(
+    templates: Path, redis_url: str
+) -> None:
+    own = HostProcess(templates, "unix:///nowhere/redis.sock")
+    own.start()
+    try:
+        sandbox = await create(own)
+        assert await sandbox.output("echo unshipped") == "unshipped\n"
+        await sandbox.terminate()
+        assert own.end(signal.SIGTERM) == 0
+        own.redis_url = redis_url
+        own.start()
+        own.until_event(sandbox.id, "sandbox.terminated")
+        kinds = [event.kind for event in own.events(sandbox.id)]
+        assert kinds[:2] == ["sandbox.created", "sandbox.running"]
+        assert len(kinds) == 6
+    finally:
+        own.close()
+
+
+async def test_an_ended_sandbox_is_forgotten_once_its_events_are_stored(own: HostProcess) -> None:
+    sandbox = await create(own)
+    await sandbox.terminate()
+    own.until_event(sandbox.id, "sandbox.terminated")
+    folder = own.places.sandboxes / sandbox.id
+    assert folder.is_dir()
+    own.say_stored(sandbox.id)
+    await asyncio.to_thread(until, lambda: not folder.exists(), what="its folder is removed")
+    with pytest.raises(HostError) as error:
+        await sandbox.exec("true")
+    assert error.value.code == "not_found"

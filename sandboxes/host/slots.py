@@ -19,15 +19,15 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from sandboxes.host import disks, mounts, oci, process
 from sandboxes.host.cgroups import Cgroups, Group
+from sandboxes.host.ids import SLOTS, Ids
 from sandboxes.host.process import Identity
 from sandboxes.host.runtime import Runtime
 from sandboxes.host.types import HostError
 
-#: The machine's ids from here on belong to sandboxes, 65536 to each slot.
-_FIRST_ID, _SLOTS = 1 << 30, 1 << 14
 _AGENT_SECONDS = 10.0
 _END_SECONDS = 5.0
 #: The agent's PING, an empty frame of type 9, and the type of its answer.
@@ -76,7 +76,7 @@ class Places:
     @classmethod
     def of(cls, directory: Path) -> Places:
         tag = f"{zlib.crc32(os.fsencode(directory)):08x}"
-        return cls(directory, Path("/run", f"orkestr-{tag}"))
+        return cls(directory, Path("/run", f"orkestr-host-{tag}"))
 
     @property
     def cgroup(self) -> str:
@@ -108,43 +108,6 @@ class Places:
         (self.stage / "agent").chmod(0o555)
 
 
-class Ids:
-    """Hands out slot numbers, the lowest free one first; each means a range of ids."""
-
-    def __init__(self, *, offset: int) -> None:
-        self._offset = offset
-        self._used: set[int] = set()
-        self._namespaces: dict[int, int] = {}
-        self._lock = threading.Lock()
-
-    def take(self) -> int:
-        with self._lock:
-            index = next((n for n in range(_SLOTS) if n not in self._used), None)
-            if index is None:
-                raise HostError("host_full", "This host has no ids left; end some sandboxes.")
-            self._used.add(index)
-            return index
-
-    def claim(self, index: int) -> None:
-        """Note a number that a running slot has from before."""
-        with self._lock:
-            self._used.add(index)
-
-    def release(self, index: int) -> None:
-        with self._lock:
-            self._used.discard(index)
-
-    def base(self, index: int) -> int:
-        """Two hosts on one machine start at different places, so that they rarely share ids."""
-        return _FIRST_ID + (self._offset + index) % _SLOTS * mounts.IDS
-
-    def namespace(self, index: int) -> int:
-        """A user namespace's descriptor for this number, kept for the next slot that has it."""
-        if index not in self._namespaces:
-            self._namespaces[index] = mounts.user_namespace(self.base(index))
-        return self._namespaces[index]
-
-
 class SlotMaker:
     """Makes and unmakes slots. Every method blocks; several threads may call at once."""
 
@@ -152,7 +115,7 @@ class SlotMaker:
         self.places = places
         self.runtime = runtime
         self.cgroups = cgroups
-        self.ids = Ids(offset=zlib.crc32(os.fsencode(places.directory)) % _SLOTS)
+        self.ids = Ids(offset=zlib.crc32(os.fsencode(places.directory)) % SLOTS)
         self._swap: bool | None = None
         self._blank = threading.Lock()
         self._held: set[str] = set()
@@ -256,9 +219,9 @@ class SlotMaker:
     def found(self, name: str) -> Slot | None:
         """The slot of this name if it still runs, after a restart of the host."""
         with suppress(OSError, ValueError, KeyError, TypeError):
-            row = json.loads((self.places.slots / name / "slot.json").read_text())
-            self.ids.claim(row["index"])
+            row = self._noted(name)
             identity = Identity(**row["identity"])
+            self.ids.claim(row["index"])
             self._held.add(name)
             pidfd = process.watch(identity)
             if pidfd is None:
@@ -286,10 +249,12 @@ class SlotMaker:
 
     def discard(self, name: str, index: int | None = None) -> None:
         """Remove whatever there is of a slot by that name, running or half made."""
-        if index is None:
-            index = self._index(name)
+        noted = self._noted(name)
+        index = noted.get("index") if index is None else index
         group = self.group(name)
         _kill_leftover(group)
+        with suppress(TypeError):
+            _kill(Identity(**noted["identity"]))
         self.runtime.forget(name)
         self._socket(name).unlink(missing_ok=True)
         if not _within(_END_SECONDS, group.remove):
@@ -300,11 +265,12 @@ class SlotMaker:
         if index is not None:
             self.ids.release(index)
 
-    def _index(self, name: str) -> int | None:
+    def _noted(self, name: str) -> dict[str, Any]:
+        """What a slot's file says; both parts are None when it says nothing."""
         with suppress(OSError, ValueError, KeyError, TypeError):
             row = json.loads((self.places.slots / name / "slot.json").read_text())
-            return int(row["index"])
-        return None
+            return {"index": row["index"], "identity": row["identity"]}
+        return {"index": None, "identity": None}
 
     def group(self, name: str) -> Group:
         return self.cgroups.group(f"{self.places.cgroup}/{name}".rstrip("/"))
@@ -348,6 +314,15 @@ def _kill_leftover(group: Group) -> None:
             if process.ended(fd, wait_seconds=_END_SECONDS):
                 process.reap(fd)
             os.close(fd)
+
+
+def _kill(identity: Identity) -> None:
+    pidfd = process.watch(identity)
+    if pidfd is not None:
+        process.kill(pidfd)
+        process.ended(pidfd, wait_seconds=_END_SECONDS)
+        process.reap(pidfd)
+        os.close(pidfd)
 
 
 def _strip(bundle: Path) -> None:

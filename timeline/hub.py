@@ -25,7 +25,7 @@ from redis.exceptions import RedisError
 
 from timeline.events import Event, NewEvent
 from timeline.frames import Rows, rows
-from timeline.log import LIVE
+from timeline.log import LIVE, is_cancelled
 from timeline.pages import heads
 
 QUEUE_UNITS: Final = 256 * 1024
@@ -171,7 +171,7 @@ class Hub:
 
     async def _read_forever(self) -> None:
         pause = 0.0
-        while True:
+        while not is_cancelled():
             try:
                 redis = Redis.from_url(
                     self._redis_url, socket_timeout=10, protocol=2, retry=Retry(NoBackoff(), 0)
@@ -192,7 +192,7 @@ class Hub:
         tip: Any = await redis.xrevrange(LIVE, count=1)
         last = tip[0][0] if tip else b"0-0"
         self._doubt.set()
-        while True:
+        while not is_cancelled():
             reply: Any = await redis.xread({LIVE: last}, count=_ENTRIES, block=_BLOCK_MS)
             entries = reply[0][1] if reply else ()
             for entry_id, fields in entries:

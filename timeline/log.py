@@ -24,6 +24,7 @@ Keys: hash ``tl:{<sandbox id>}`` with ``shipped`` and ``stored`` (positions), st
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Sequence
@@ -164,6 +165,16 @@ async def _evaluate(redis: Redis, batches: Sequence[Batch], floors: Sequence[int
             CURSOR_TTL_SECONDS,
         )
     return list(await pipe.execute(raise_on_error=False))
+
+
+def is_cancelled() -> bool:
+    """Whether this task was asked to end. A loop around Redis has to look.
+
+    Seen with redis-py 8.1 on Python 3.11: a task cancelled while a command finishes goes on
+    without a ``CancelledError``.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def cursors(redis: Redis, sandbox_ids: Sequence[str]) -> list[Cursor]:

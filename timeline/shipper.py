@@ -16,7 +16,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from timeline.journal import Journal
-from timeline.log import Batch, Cursor, append, cursors
+from timeline.log import Batch, Cursor, append, cursors, is_cancelled
 
 ROUND_BYTES: Final = 4 * 1024 * 1024
 JOURNAL_WINDOW: Final = 8 * 1024 * 1024
@@ -132,7 +132,7 @@ class Shipper:
         redis = Redis.from_url(self._url, socket_timeout=5, retry=Retry(NoBackoff(), 0))
         pause = 0.0
         try:
-            while True:
+            while not is_cancelled():
                 try:
                     await self._wait()
                     await self._round(redis)

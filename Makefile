@@ -12,12 +12,12 @@ NO_PYTHON = Python 3.11, 3.12 or 3.13 is needed and none is here. On Debian: apt
 LAUNCH = $(or $(PYTHON),$(error $(NO_PYTHON))) -m console.launch
 BIN = .venv/bin
 CODE = accounts clients console sandboxes timeline tests manage.py
-export PORT HOST DATA DETACH
+export PORT HOST DATA DETACH BASE_URL
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-up: ## set up and run it until Ctrl-C (DETACH=1, PORT=9000, HOST=0.0.0.0, DATA=folder)
+up: ## set up and run it until Ctrl-C (DETACH=1 PORT=9000 HOST=0.0.0.0 DATA=folder BASE_URL=https://…)
 	@$(LAUNCH) up
 
 down: ## stop what `make up` started

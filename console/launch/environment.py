@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import secrets
 import shlex
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 
-from console.launch.layout import SERVICE_USER, Layout, Options
+from console.launch.layout import EVERY_ADDRESS, SERVICE_USER, Layout, Options
 from console.launch.processes import INSTANCE_VARIABLE
 
 _SECRET_NAMES = ("SECRET_KEY", "TOKEN_PEPPER")
@@ -71,7 +72,28 @@ def of_services(options: Options, *, secret: Mapping[str, str]) -> dict[str, str
         "DJANGO_SETTINGS_MODULE": "console.settings",
         "DATABASE_URL": database_url(options),
         "ORKESTR_STATIC_DIR": str(options.layout.static),
+        "ORKESTR_ALLOWED_HOSTS": ",".join(_further_names(options)),
     }
+
+
+def _further_names(options: Options) -> list[str]:
+    """Who listens on every address answers to every one, unless told which names to answer to."""
+    if chosen := os.environ.get("ORKESTR_ALLOWED_HOSTS"):
+        return [chosen]
+    if options.host not in EVERY_ADDRESS:
+        return []
+    import psutil  # in the virtual environment only, as is everyone who comes here
+
+    families = {socket.AF_INET: "{}", socket.AF_INET6: "[{}]"}
+    return [
+        socket.gethostname(),
+        *(
+            families[socket.AddressFamily(row.family)].format(row.address.partition("%")[0])
+            for rows in psutil.net_if_addrs().values()
+            for row in rows
+            if row.family in families
+        ),
+    ]
 
 
 def read_env(path: Path) -> dict[str, str]:

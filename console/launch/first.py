@@ -16,7 +16,7 @@ from console.launch.say import Problem, line
 
 _PASSED_BY_SUDO = (
     "PORT HOST DATA DETACH DATABASE_URL REDIS_URL LANG LC_ALL TZ SSL_CERT_FILE http_proxy "
-    "https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY ORKESTR_TEMPLATES_DIR ORKESTR_BASE_URL "
+    "https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY ORKESTR_TEMPLATES_DIR BASE_URL "
     "ORKESTR_DEBUG ORKESTR_LOG_JSON ORKESTR_ALLOWED_HOSTS"
 )
 _NOT_RUNNING = 3  # what `status` of an init script answers
@@ -88,7 +88,7 @@ def status(options: Options) -> int:
     names = ("supervisor", "postgres", "valkey", "host", "worker", "beat", "asgi")
     found = {name: records.living(name) for name in names}
     for name, identity in found.items():
-        state = f"up {age_seconds(identity):8.0f} s   pid {identity.pid}" if identity else "down"
+        state = f"up {age_seconds(identity):8.0f} s   pid {identity.pid}" if identity else "–"
         line(f"  {name:<12} {state}")
     parts = _readiness(options)
     line(f"\n  {options.base_url}   " + "  ".join(f"{key}: {parts[key]}" for key in sorted(parts)))

@@ -11,6 +11,7 @@ from pathlib import Path
 from console.launch.say import Problem
 
 SERVICE_USER = "orkestr"
+EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared with what was asked for
 _HIGHEST_PORT = 65535
 _LOWEST_PORT = 1024  # below it the unprivileged server may not listen
 
@@ -112,7 +113,8 @@ def options_from(environ: Mapping[str, str], *, root: Path) -> Options:
         port=port,
         database_url=environ.get("DATABASE_URL", ""),
         redis_url=environ.get("REDIS_URL", ""),
-        base_url=environ.get("ORKESTR_BASE_URL") or f"http://{_address(host)}:{port}",
+        # Not ORKESTR_BASE_URL: who has sourced some dev.env means that instance, not this one.
+        base_url=(environ.get("BASE_URL") or f"http://{_address(host)}:{port}").rstrip("/"),
     )
 
 
@@ -132,6 +134,6 @@ def _port(text: str) -> int:
 
 def _address(host: str) -> str:
     """What a person on this machine types for it."""
-    if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
+    if host in EVERY_ADDRESS:
         return "127.0.0.1"
     return f"[{host}]" if ":" in host else host

@@ -83,6 +83,13 @@ def test_it_reads_its_options(tmp_path: Path) -> None:
     assert not options_from({"REDIS_URL": "redis://x"}, root=tmp_path).is_valkey_embedded
 
 
+def test_it_does_not_take_another_instances_address_for_its_own(tmp_path: Path) -> None:
+    sourced = {"ORKESTR_BASE_URL": "http://127.0.0.1:8000", "PORT": "9000"}
+    assert options_from(sourced, root=tmp_path).base_url == "http://127.0.0.1:9000"
+    public = options_from({"BASE_URL": "https://console.example.org/"}, root=tmp_path)
+    assert public.base_url == "https://console.example.org"
+
+
 def test_it_keeps_socket_paths_short_however_deep_the_data_is(tmp_path: Path) -> None:
     deep = tmp_path.joinpath(*["a-rather-long-folder-name"] * 8)
     options = options_from({"DATA": str(deep)}, root=tmp_path)

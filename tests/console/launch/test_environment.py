@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import stat
 import subprocess
 from pathlib import Path
 
 from console.launch import environment
-from console.launch.layout import Layout, options_from
+from console.launch.layout import EVERY_ADDRESS, Layout, options_from
 
 AWKWARD = {"PLAIN": "x", "SPACED": "a b", "QUOTED": 'it\'s "so" $HOME `id`', "EMPTY": ""}
 
@@ -54,3 +55,12 @@ def test_own_servers_replace_the_embedded_ones(tmp_path: Path) -> None:
     secret = {"SECRET_KEY": "a", "TOKEN_PEPPER": "b"}
     told = environment.of_services(options, secret=secret)
     assert {name: told[name] for name in own} == own
+
+
+def test_it_answers_to_every_address_it_listens_on(tmp_path: Path) -> None:
+    secret = {"SECRET_KEY": "a", "TOKEN_PEPPER": "b"}
+    everywhere = options_from({"HOST": EVERY_ADDRESS[0]}, root=tmp_path)
+    names = environment.of_services(everywhere, secret=secret)["ORKESTR_ALLOWED_HOSTS"].split(",")
+    assert {socket.gethostname(), "127.0.0.1"} <= set(names)
+    here = options_from({}, root=tmp_path)
+    assert environment.of_services(here, secret=secret)["ORKESTR_ALLOWED_HOSTS"] == ""

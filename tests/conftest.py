@@ -72,6 +72,16 @@ def open_path() -> Iterator[Path]:
         yield Path(folder).resolve()
 
 
+@pytest.fixture(autouse=True)
+def _loop(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A browser of an earlier test leaves its loop behind; tests without one have none."""
+    if "browser" in request.fixturenames:
+        yield
+        return
+    with no_running_loop():
+        yield
+
+
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
     """PostgreSQL and Valkey."""

@@ -69,6 +69,9 @@ function openDialog(id, event) {
 document.addEventListener("mousedown", ({ target }) => {
   if (target.matches?.("dialog.modal")) target.close();
 });
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") event.target.closest?.("dialog[open]")?.close();
+});
 for (const dialog of document.querySelectorAll("dialog[data-show]")) dialog.showModal();
 
 function showTab(tab) {

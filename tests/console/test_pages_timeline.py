@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from orkestr import Sandbox
 from orkestr._client import OrkestrClient
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, WebSocketRoute, expect
 
 from tests.cast import Cast
 from tests.console.pages import card, open_timeline, sign_in, watched
@@ -288,3 +289,56 @@ def test_someone_elses_sandbox_is_not_there(
         sandbox.id,
     )
     assert code == 4404
+
+
+def test_what_was_left_out_for_a_slow_reader_is_a_row_that_loads_it(
+    page: Page, account: Cast, sandbox_client: OrkestrClient
+) -> None:
+    sandbox = _box(sandbox_client)
+
+    def leave_out(route: WebSocketRoute) -> None:
+        """Between the page and the server: the filler's rows never arrive."""
+        server = route.connect_to_server()
+
+        def pass_on(message: str | bytes) -> None:
+            frame = json.loads(message)
+            if "filler" in frame.get("html", ""):
+                frame = {"t": "skip", "from": frame["from"], "to": frame["to"]}
+            route.send(json.dumps(frame))
+
+        server.on_message(pass_on)
+
+    page.route_web_socket(re.compile(r"/timeline/"), leave_out)
+    timeline = open_timeline(page, account.owner, sandbox.id)
+    _fill(sandbox.id, lines=30)
+    newest = last_seq(sandbox_id=sandbox.id)
+    expect(timeline).to_have_attribute("data-verified", str(newest))
+    left_out = page.get_by_role("button", name="events left out").first
+    expect(left_out).to_be_visible()
+    while page.locator(".skip").count():
+        left_out.click()
+        expect(page.locator(".skip[data-busy]")).to_have_count(0)
+    expect(card(page, "filler").locator(".exit .pill")).to_contain_text("exit 0")
+    shown = "e => [...e.querySelectorAll('[data-seq]')].map(r => +r.dataset.seq)"
+    assert sorted(page.locator(".tl-rows").evaluate(shown)) == list(range(1, newest + 1))
+
+
+def test_a_gap_in_the_stream_is_repaired_from_history(
+    page: Page, account: Cast, sandbox_client: OrkestrClient
+) -> None:
+    sandbox = _box(sandbox_client)
+
+    def lose(route: WebSocketRoute) -> None:
+        """Between the page and the server: whole frames are lost."""
+        server = route.connect_to_server()
+        server.on_message(lambda message: "filler" in str(message) or route.send(message))
+
+    page.route_web_socket(re.compile(r"/timeline/"), lose)
+    timeline = open_timeline(page, account.owner, sandbox.id)
+    _fill(sandbox.id, lines=30)
+    sandbox.exec("echo after")
+    expect(card(page, "echo after").locator(".exit .pill")).to_contain_text("exit 0")
+    newest = last_seq(sandbox_id=sandbox.id)
+    expect(timeline).to_have_attribute("data-verified", str(newest))
+    shown = "e => [...e.querySelectorAll('[data-seq]')].map(r => +r.dataset.seq)"
+    assert sorted(page.locator(".tl-rows").evaluate(shown)) == list(range(1, newest + 1))

@@ -31,8 +31,12 @@ def test_a_sandboxes_page_stays_light(
     sandbox.exec("ls -la /")
     open_timeline(page, account.owner, sandbox.id)
     seen: dict[str, Response] = {}
+
+    def remember(response: Response) -> None:
+        seen[response.url] = response
+
     fresh = page.context.new_page()
-    fresh.on("response", lambda response: seen.setdefault(response.url, response))
+    fresh.on("response", remember)
     fresh.goto(page.url)
     expect(fresh.locator("#timeline")).to_have_attribute("data-live", "live")
     fresh.wait_for_load_state("networkidle")

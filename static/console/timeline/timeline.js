@@ -6,6 +6,7 @@ import { Filters } from "./filters.js";
 import { keys, walk } from "./keys.js";
 import { page } from "./pages.js";
 import { parse, Rows } from "./rows.js";
+import { announce, healed, WORDS } from "./say.js";
 import { Stream } from "./stream.js";
 import { View } from "./view.js";
 
@@ -50,14 +51,15 @@ function measureSoon() {
 }
 
 function receive({ from, to, html }) {
-  if (from > edge + 1) return repair(edge + 1, from - 1);
+  if (from > edge + 1) return repair(to);
   const incoming = to > edge ? parse(html) : [];
   const detached = rows.tail < edge;
   edge = Math.max(edge, to);
   if (!detached) view.keep(() => append(incoming, to));
+  else if (view.following) newer();
   if (!view.following) countUnseen(incoming);
   if (link === "live") {
-    announce(incoming);
+    announce(part("voice"), incoming);
     lifecycle(incoming);
   }
   verified();
@@ -104,12 +106,23 @@ async function loadSkipped(row) {
   }
 }
 
-async function repair(from, to) {
+// A gap: what lies in it comes from history, until the page holds every seq up to `to`.
+let wanted = 0;
+let repairing = false;
+async function repair(to) {
+  wanted = Math.max(wanted, to);
+  if (repairing) return;
+  repairing = true;
   try {
-    const got = await page(root.dataset.rows, { after: from - 1, limit: 500 });
-    receive({ from, to: got.to || to, html: got.html });
+    while (edge < wanted) {
+      const got = await page(root.dataset.rows, { after: edge, limit: 500 });
+      if (got.to <= edge) break;
+      receive({ from: edge + 1, to: got.to, html: got.html });
+    }
   } catch {
     stream.socket?.close();
+  } finally {
+    repairing = false;
   }
 }
 
@@ -174,6 +187,7 @@ async function jump(before) {
 
 async function live() {
   if (rows.tail < edge) await jump(edge + 1);
+  if (rows.tail < edge) await newer(); // what came in meanwhile
   unseen = { events: 0, output: false };
   view.follow();
   choose(null);
@@ -192,20 +206,11 @@ function refilter() {
 // --- what the reader is told -------------------------------------------------------------------
 
 function verified() {
-  root.dataset.verified = Math.min(edge, Math.max(rows.tail, 0));
-  part("verified").textContent = `#${edge.toLocaleString()}`;
+  const shown = Math.min(edge, Math.max(rows.tail, 0));
+  root.dataset.verified = shown;
+  part("verified").textContent = `#${shown.toLocaleString()}`;
   paintState();
 }
-
-const WORDS = {
-  live: "Live",
-  held: "Held",
-  offline: "Offline",
-  connecting: "Connecting",
-  "signed-out": "Signed out",
-  forbidden: "Not allowed",
-  gone: "Gone",
-};
 
 function paintState() {
   const state = link === "live" ? (view.following ? "live" : "held") : "offline";
@@ -233,25 +238,10 @@ function countUnseen(incoming) {
   unseen = { events: unseen.events + events, output: unseen.output || incoming.length > events };
 }
 
-function announce(incoming) {
-  const commands = incoming.filter((row) => row.dataset.kind === "command.started");
-  if (!commands.length) return;
-  const [first] = commands;
-  part("voice").textContent = commands.length > 3
-    ? `${commands.length} new commands`
-    : `New command: ${first.querySelector(".card-command").textContent.trim().slice(0, 120)}`;
-}
-
 let fetched = 0;
 function heal(count) {
   fetched = count;
-  if (!count) return;
-  const words = `Back online · fetched ${count.toLocaleString()} missed ${count === 1 ? "event" : "events"}`;
-  const note = part("healed");
-  note.textContent = words;
-  note.hidden = false;
-  clearTimeout(heal.timer);
-  heal.timer = setTimeout(() => (note.hidden = true), 12_000);
+  if (count) healed(part("healed"), count);
 }
 
 // --- the header follows what happens to the sandbox --------------------------------------------

@@ -1,6 +1,6 @@
 """Run a program as the service user, in a checkout that this user cannot reach by itself.
 
-    python -I -S enter.py --user orkestr --need /root/checkout -- program args…
+    python -I -S enter.py --user orkestr --need /home/me/checkout -- program args…
 
 A home folder is often closed to others (mode 700), and the checkout, the data or even the
 interpreter lie in it. Nobody's permissions are changed: the program gets a mount namespace of its

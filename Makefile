@@ -43,7 +43,7 @@ lint: install-tests ## every check that a change must pass
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/djlint templates --lint --check --quiet
-	$(BIN)/mypy $(filter-out clients,$(CODE))
+	$(BIN)/mypy $(CODE)
 	$(BIN)/lint-imports
 
 fmt: install-tests ## apply the formatters

@@ -90,7 +90,7 @@ def run(sandbox: Sandbox, command: str) -> int:
     shown = (result.stdout + result.stderr).rstrip()
     say(textwrap.indent("\n".join(shown.splitlines()[-12:]), "  "))
     say(f"  exit {result.exit_code} in {result.duration_ms} ms")
-    return result.exit_code
+    return int(result.exit_code)
 
 
 def stream(chunks: Iterator[object]) -> None:

@@ -1,4 +1,4 @@
-"""`python3 -m console.launch up | down | status | install-tests | install-demo`."""
+"""`python3 -m console.launch up | down | status | install-tests`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,6 @@ def _run(command: str, options: Options) -> int:
         "down": first.down,
         "status": first.status,
         "install-tests": first.install_tests,
-        "install-demo": first.install_demo,
     }
     if command not in commands:
         print(__doc__, file=sys.stderr)

@@ -44,14 +44,6 @@ def install(options: Options, *, lock: str) -> None:
     venv.make(options.layout, lock=lock, log=logs / "pip.log")
 
 
-def install_demo(options: Options) -> int:
-    """What `make demo` needs beside a running instance."""
-    if not options.layout.dev_env.exists():
-        raise Problem("No instance was started here yet.", advice="Run `make up` first.")
-    venv.add_demo(options.layout, log=options.layout.root / "var" / "log" / "pip.log")
-    return 0
-
-
 def install_tests(options: Options) -> int:
     """What lint and tests need."""
     _as_root_or_sudo()

@@ -31,18 +31,6 @@ def make(layout: Layout, *, lock: str, log: Path) -> None:
         stamp.write_text(wanted)
 
 
-def add_demo(layout: Layout, *, log: Path) -> None:
-    """The official client for `make demo`, into an environment that was made for running."""
-    stamp = layout.root / ".venv" / "orkestr-demo"
-    wanted = _wanted(layout, "demo.txt")
-    if _is_current(layout, stamp=stamp.with_name(_STAMP), wanted=_wanted(layout, "dev.txt")):
-        return
-    if not stamp.is_file() or stamp.read_text() != wanted:
-        with step("the official client"):
-            _pip_install(layout, lock="demo.txt", log=log)
-            stamp.write_text(wanted)
-
-
 def _wanted(layout: Layout, lock: str) -> str:
     text = (layout.root / "requirements" / lock).read_bytes()
     return f"{lock} {hashlib.sha256(text).hexdigest()}\n"

@@ -60,20 +60,19 @@ def _run(call: Callable[[], T]) -> T:
     try:
         return call()
     except (OperationalError, InterfaceError):
-        lost()
+        suspect()
         raise
 
 
-def lost() -> None:
-    """A connection turned out to be dead; so, most likely, are those of the other threads."""
+def suspect() -> None:
+    """A connection turned out to be dead; so, most likely, are those of all threads."""
     global _losses  # noqa: PLW0603 - one number for all threads is the point
     _losses += 1
-    renew()
 
 
 def renew() -> None:
     """Give this thread's connections back; the next query takes new ones."""
+    _kept.losses = _losses
     for connection in connections.all(initialized_only=True):
         connection.close()
-    _kept.losses = _losses
     _kept.until = time.monotonic() + KEEP_SECONDS

@@ -8,14 +8,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 from django.db.models import Count, Q, QuerySet, TextField
 from django.db.models.functions import Cast
 from django.utils import timezone
 
-from accounts.database import lost
+from accounts.asking import asker
 from accounts.models import Account, Size
 from accounts.policy import TOKEN_ROLE, Principal
 from accounts.tokens import Parsed, Stored
@@ -54,16 +54,9 @@ class Admission:
     target: Target | None
 
 
-def admission(*, presented: Parsed, sandbox_id: str | None) -> Admission | None:
-    """What stands in front of every API request; None when there is no such token.
-
-    Asked once more when the connection turns out to be dead: a restarted database is no error.
-    """
-    try:
-        row = _admission_row(presented, sandbox_id)
-    except (OperationalError, InterfaceError):
-        lost()
-        row = _admission_row(presented, sandbox_id)
+async def admission(*, presented: Parsed, sandbox_id: str | None) -> Admission | None:
+    """What stands in front of every API request; None when there is no such token."""
+    row = await asker().row(_ADMISSION, [sandbox_id, presented.lookup])
     if row is None:
         return None
     token_id, name, lookup, account_id, scopes, *stored = row[:9]
@@ -76,13 +69,6 @@ def admission(*, presented: Parsed, sandbox_id: str | None) -> Admission | None:
     )
     target = Target(*row[9:]) if row[9] is not None else None
     return Admission(Stored(*stored), principal, target)
-
-
-def _admission_row(presented: Parsed, sandbox_id: str | None) -> tuple[Any, ...] | None:
-    with connection.cursor() as cursor:
-        cursor.execute(_ADMISSION, [sandbox_id, presented.lookup])
-        row: tuple[Any, ...] | None = cursor.fetchone()
-    return row
 
 
 def sandbox_for(*, principal: Principal, sandbox_id: str) -> Sandbox:

@@ -57,7 +57,7 @@ class Bearer(AuthBase):
         presented = _presented(request)
         origin = origin_of(request)
         sandbox_id = _sandbox_id(request.path_info)
-        found = await in_database(admission, presented=presented, sandbox_id=sandbox_id)
+        found = await admission(presented=presented, sandbox_id=sandbox_id)
         stored = found.stored if found else None
         verify(presented, stored, address=origin.address, now=timezone.now())
         if found is None:

@@ -11,6 +11,7 @@ import argparse
 import os
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 
 from orkestr import Sandbox
@@ -68,13 +69,17 @@ for step in fetch compile link test package; do
   for part in $(seq 1 8); do
     printf '    %s unit %d/8 ' "$step" "$part"
     head -c 3000000 /dev/urandom | sha256sum | cut -c1-16
-    sleep 0.12
+    sleep 0.3
   done
   [ "$step" = link ] && echo "${yellow}    warning: 2 symbols unused${off}" >&2
 done
 mkdir -p dist && tar czf dist/words.tar.gz words.py test_words.py
 echo "${green}built dist/words.tar.gz ($(stat -c %s dist/words.tar.gz) bytes)${off}"
 """
+
+
+#: About as long as a model takes to say what to do next; without it there is little to watch.
+THINKING_SECONDS = 1.5
 
 
 def say(text: str) -> None:
@@ -85,6 +90,7 @@ def say(text: str) -> None:
 
 def run(sandbox: Sandbox, command: str) -> int:
     """Run one command, show it and the last lines of what it printed; return its exit code."""
+    time.sleep(THINKING_SECONDS)
     say(f"\n$ {command}")
     result = sandbox.exec(command, timeout_seconds=60)
     shown = (result.stdout + result.stderr).rstrip()
@@ -104,6 +110,7 @@ def session(sandbox: Sandbox) -> None:
     """The agent's run, from an empty folder to a built package."""
     run(sandbox, "python3 --version && uname -sr && df -h /workspace | tail -1")
     say("\nwriting words.py and its tests")
+    time.sleep(THINKING_SECONDS)
     sandbox.files.write("/workspace/words.py", WORDS_FIRST_TRY)
     sandbox.files.write("/workspace/test_words.py", TESTS)
     if run(sandbox, "python3 test_words.py") != 0:
@@ -120,7 +127,7 @@ def session(sandbox: Sandbox) -> None:
 
 
 def main() -> int:
-    """Create a sandbox, print where to watch it, run the session; ``--keep`` leaves it running."""
+    """Create a sandbox, print where to watch it, and run the session once it is being watched."""
     parser = argparse.ArgumentParser(description="Run an agent-like session to watch.")
     parser.add_argument("--keep", action="store_true", help="leave the sandbox running at the end")
     options = parser.parse_args()
@@ -130,6 +137,8 @@ def main() -> int:
         )
         say(f"watch it live: {os.environ['ORKESTR_BASE_URL']}/sandboxes/{sandbox.id}/")
         try:
+            if sys.stdin.isatty():
+                input("open that page, then press Enter here: ")
             session(sandbox)
         finally:
             if not options.keep:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from threading import Barrier
 from typing import Any
 
 import orjson
@@ -13,6 +14,7 @@ from channels.layers import get_channel_layer
 from channels.routing import URLRouter
 from channels.testing import WebsocketCommunicator
 from django.conf import settings
+from django.db import connection
 from django.urls import path
 from psycopg import Connection
 from redis import Redis
@@ -24,6 +26,7 @@ from timeline.frames import utf16_units
 from timeline.hub import get_hub
 from timeline.live import publish
 from timeline.log import Batch, to_line
+from timeline.pages import _THREADS
 from timeline.store import store
 from timeline.viewer import KEEP_EVENTS, SKIP_EVENTS, UNACKNOWLEDGED_UNITS
 
@@ -93,8 +96,20 @@ async def browsing(sandbox_id: str, query: str = "") -> AsyncIterator[Browser]:
 
 
 @pytest.fixture(autouse=True)
-def apart(hose_url: str, db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def apart(hose_url: str, db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(settings, "REDIS_URL", hose_url)
+    yield
+    # Channels' communicator keeps connections open, which its own server closes.
+    threads = len(_THREADS._threads)
+    together = Barrier(threads + 1)
+
+    def close() -> None:
+        connection.close()
+        together.wait(10)
+
+    for _ in range(threads):
+        _THREADS.submit(close)
+    together.wait(10)
 
 
 async def live(redis: Redis) -> None:

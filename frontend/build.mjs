@@ -1,8 +1,10 @@
 // Builds static/vendor: the stylesheet, fonts, htmx and its two extensions, each with its licence.
-import { execFileSync } from "node:child_process";
-import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { browserslistToTargets, transform } from "lightningcss";
+import { compile } from "tailwindcss";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const root = join(here, "..");
@@ -38,8 +40,33 @@ const listed = licences.map((name) => {
 });
 writeFileSync(join(out, "README.txt"), `Built by \`npm ci && npm run build\`. Holds:\n\n${listed.join("\n")}\n`);
 
-execFileSync(
-  join(modules, ".bin", "tailwindcss"),
-  ["--input", join(here, "console.css"), "--output", join(out, "console.css"), "--minify"],
-  { cwd: root, stdio: "inherit" },
-);
+writeFileSync(join(out, "console.css"), await stylesheet(join(here, "console.css")));
+
+/** Tailwind for the class names that the templates and scripts use, made small. */
+async function stylesheet(file) {
+  const require = createRequire(file);
+  const relative = (id) => id.startsWith(".");
+  const { build } = await compile(readFileSync(file, "utf8"), {
+    base: here,
+    async loadStylesheet(id, base) {
+      const path = relative(id) ? resolve(base, id) : join(modules, id, "index.css");
+      return { path, base: dirname(path), content: readFileSync(path, "utf8") };
+    },
+    async loadModule(id, base) {
+      const path = relative(id) ? resolve(base, id) : require.resolve(id);
+      const { default: module } = await import(pathToFileURL(path).href);
+      return { path, base: dirname(path), module };
+    },
+  });
+  const words = [join(root, "templates"), join(root, "static", "console")].flatMap(candidates);
+  const code = Buffer.from(build([...new Set(words)].sort()));
+  const targets = browserslistToTargets(["chrome 111", "firefox 128", "safari 16.4"]);
+  return transform({ filename: "console.css", code, targets, minify: true }).code;
+}
+
+/** Everything in a folder's files that could be a class name. */
+function candidates(folder) {
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && /\.(html|js)$/.test(entry.name))
+    .flatMap((entry) => readFileSync(join(entry.parentPath ?? entry.path, entry.name), "utf8").match(/[^<>"'`\s{}%]+/g) ?? []);
+}

@@ -70,7 +70,7 @@ document.addEventListener("mousedown", ({ target }) => {
   if (target.matches?.("dialog.modal")) target.close();
 });
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") event.target.closest?.("dialog[open]")?.close();
+  if (event.key === "Escape") document.querySelector("dialog[open]")?.close();
 });
 for (const dialog of document.querySelectorAll("dialog[data-show]")) dialog.showModal();
 
@@ -115,5 +115,5 @@ document.addEventListener("htmx:wsClose", ({ detail }) => {
 
 document.addEventListener("keydown", (event) => {
   if (event.key !== "?" || event.target.closest?.("input,textarea,select,dialog")) return;
-  document.getElementById("shortcuts")?.showModal();
+  openDialog("shortcuts", event);
 });

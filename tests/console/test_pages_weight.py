@@ -1,4 +1,4 @@
-"""What a sandbox's page costs its reader, and that what is committed is what the sources build."""
+"""What a sandbox's page costs its reader, and where its parts come from."""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
 // The keyboard: j k to walk the commands, e to open one, f to hold, / to search, End to go live.
 
-const TYPING = "input, textarea, select, dialog, [contenteditable]";
+const TYPING = "input, textarea, select, [contenteditable]";
 
 /** `does` maps a key to what it does; answers to keys only while nobody types. */
 export function keys(does) {
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (document.querySelector("dialog[open]")) return;
     if (event.target.closest?.(TYPING)) {
       if (event.key === "Escape" && event.target.matches("input")) event.target.blur();
       return;

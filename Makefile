@@ -1,7 +1,7 @@
 # Everything a newcomer and a developer type. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status demo test lint fmt lock bench docs clean install-tests
+.PHONY: help up down status demo test lint fmt lock frontend bench docs clean install-tests
 
 # The system's own Python first: the servers' user can reach it wherever a home folder is closed.
 PYTHON ?= $(shell for each in /usr/bin/python3 python3.13 python3.12 python3.11 python3; do \
@@ -56,6 +56,10 @@ lock: install-tests ## compile requirements/*.in to the lock files (hashes, no a
 	$(BIN)/uv pip compile $(LOCK_OPTIONS) --output-file requirements/dev.txt requirements/dev.in
 LOCK_OPTIONS = --quiet --python-version 3.11 --universal --generate-hashes \
 	--no-emit-index-url --no-header
+
+frontend: install-tests ## build static/vendor from frontend/ and what package.json pins
+	npm ci --silent --no-audit --no-fund
+	npm run --silent build
 
 bench: install-tests ## measure, and write docs/bench.md
 	@$(BIN)/python -m tests.bench $(ARGS)

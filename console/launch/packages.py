@@ -49,9 +49,10 @@ def to_run() -> list[Package]:
 
 
 def to_test() -> list[Package]:
-    """What tests need besides: a browser, and letters for its screenshots."""
+    """What tests need besides: a browser, letters for its screenshots, the front end's tools."""
     return [
         _program("gcc"),
+        _program("npm"),
         Package("libc6-dev", Path("/usr/include/stdio.h").exists),
         Package("chromium", _has_browser),
         Package("fonts-dejavu-core", Path("/usr/share/fonts/truetype/dejavu").is_dir),

@@ -138,10 +138,9 @@ class Shipper:
                     await self._round(redis)
                     pause = 0.0
                 except (RedisError, OSError) as error:
+                    if not pause:
+                        log.warning("Redis takes no events, the journals keep them: %s", error)
                     pause = min(max(0.05, pause * 2), _LONGEST_PAUSE)
-                    log.warning(
-                        "Redis cannot take events, trying again in %.2f s: %s", pause, error
-                    )
                     await asyncio.sleep(pause)
         finally:
             await redis.aclose()

@@ -111,12 +111,34 @@ class Tail(threading.Thread):
         results = store(connection, batches)
         _tell(redis, results)
         self._observers.notify(results)
-        by_entry = iter(results)
-        outcomes = [(entry, next(by_entry) if entry.batch else None) for entry in entries]
-        done = [entry for entry, result in outcomes if entry.again or not (result and result.gap)]
-        _rewind(redis, [result for entry, result in outcomes if result and entry.again])
+        following = iter(results)
+        outcomes = [(entry, next(following) if entry.batch else None) for entry in entries]
+        done, early, lost = _sort(outcomes)
+        _rewind(redis, lost)
         _acknowledge(redis, done)
-        shards.reread({entry.shard for entry in entries if entry not in done})
+        shards.reread({entry.shard for entry in early})
+
+
+def _sort(
+    outcomes: Sequence[tuple[Entry, Stored | None]],
+) -> tuple[list[Entry], list[Entry], list[Stored]]:
+    """Entries that are dealt with, entries to read again, and what is missing for good.
+
+    Behind a hole, what is missing may still be pending from another worker. When reading the
+    pending ones in order did not bring it either, it is gone.
+    """
+    done: list[Entry] = []
+    early: list[Entry] = []
+    lost: list[Stored] = []
+    for entry, result in outcomes:
+        if result is None or not result.gap:
+            done.append(entry)
+        elif entry.again:
+            done.append(entry)
+            lost.append(result)
+        else:
+            early.append(entry)
+    return done, early, lost
 
 
 def _tell(redis: Redis, results: Sequence[Stored]) -> None:
@@ -139,9 +161,8 @@ def _tell(redis: Redis, results: Sequence[Stored]) -> None:
 def _rewind(redis: Redis, results: Sequence[Stored]) -> None:
     """Records are missing in Redis for good: have the journal ship from what is stored."""
     for result in results:
-        if result.gap:
-            log.warning("Records of %s are missing in Redis; asking again", result.sandbox_id)
-            redis.hset(cursor_key(result.sandbox_id), "shipped", result.position)
+        log.warning("Records of %s are missing in Redis; asking again", result.sandbox_id)
+        redis.hset(cursor_key(result.sandbox_id), "shipped", result.position)
 
 
 def _acknowledge(redis: Redis, entries: Sequence[Entry]) -> None:

@@ -42,6 +42,7 @@ enum request {
     REQ_INPUT = 7,   /* str id: this connection is the command's stdin from here on (DATA, END) */
     REQ_RESIZE = 8,  /* str id, u16 rows, u16 columns */
     REQ_PING = 9,
+    REQ_CLOCK = 10,  /* u8 hold: 1 stops the clock that timeouts go by, 0 lets it go on; OK either way */
     REQ_READ = 20,   /* u64 limit (0: none), str path: META, then DATA or NAME frames, END */
     REQ_WRITE = 21,  /* u64 size, u32 mode, str path, roots; READY, then DATA from the host, then META */
     REQ_DELETE = 22, /* str path, roots */
@@ -131,6 +132,7 @@ struct connection {
 
 int64_t now_ms(void);
 int64_t now_us(void);
+bool clock_is_held(void);
 bool source_watch(struct source *source, uint32_t events);
 void source_close(struct source *source);
 void send_frame(struct connection *c, uint8_t type, const void *payload, size_t length);

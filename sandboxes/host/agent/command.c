@@ -291,5 +291,5 @@ int64_t commands_tick(void)
         if (k->forgotten && !k->kill_ms)
             command_free(k);
     }
-    return next < 0 ? -1 : next > now ? next - now : 0;
+    return next < 0 || clock_is_held() ? -1 : next > now ? next - now : 0;
 }

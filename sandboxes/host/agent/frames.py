@@ -35,6 +35,7 @@ class Ask(IntEnum):
     INPUT = 7
     RESIZE = 8
     PING = 9
+    CLOCK = 10
     READ = 20
     WRITE = 21
     DELETE = 22

@@ -62,6 +62,13 @@ async def resize(path: Path, command_id: str, *, rows: int, columns: int) -> Non
         await link.expect(Answer.OK, subject=command_id)
 
 
+async def hold_clock(path: Path, *, hold: bool) -> None:
+    """Stops the clock that timeouts go by, or lets it go on. Doing so twice changes nothing."""
+    async with linked(path) as link:
+        await link.send(Ask.CLOCK, bytes([hold]))
+        await link.expect(Answer.OK, subject="clock")
+
+
 class Feeder:
     """A command's stdin. One at a time: a second one takes over from the first."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import hashlib
 import logging
 from typing import Any
 
@@ -28,6 +29,11 @@ _SEND_SECONDS = 2.0
 def account_group(account_id: str) -> str:
     """The group of the pages that show one account."""
     return f"account.{account_id}"
+
+
+def session_mark(session_key: str | None) -> str:
+    """What control messages call a session: not the key, by which one could sign in."""
+    return hashlib.sha256(f"session {session_key}".encode()).hexdigest()
 
 
 def announce(*, group: str, message: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 from django.http import HttpRequest
 
+from accounts.announce import CONTROL, announce, session_mark
 from accounts.models import User
 from accounts.origin import origin_of
 from accounts.selectors import principal_of_user
@@ -32,8 +33,11 @@ def signed_in(*, user: User, request: HttpRequest | None = None, **_: Any) -> No
 
 
 def signed_out(*, user: User | None, request: HttpRequest | None = None, **_: Any) -> None:
-    """A session was ended by its person."""
+    """A session was ended by its person: sockets it opened end too."""
     _record(user, "person.signed_out", request)
+    if request is not None:
+        mark = session_mark(request.session.session_key)
+        announce(group=CONTROL, message={"type": "session.ended", "session": mark})
 
 
 def sign_in_failed(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.http import QueryDict
 
-from accounts.announce import account_group
+from accounts.announce import CONTROL, account_group, session_mark
 from accounts.database import in_database
 from accounts.models import User
 from accounts.policy import Principal, Scope, allows
@@ -36,6 +37,13 @@ def _principal(user: User) -> Principal | None:
     return principal_of_user(user=User.objects.get(pk=user.pk))
 
 
+def is_this_session(scope: Mapping[str, Any], message: Mapping[str, Any]) -> bool:
+    """Whether a control message tells of the end of the session that opened a socket."""
+    if message["type"] != "session.ended":
+        return False
+    return bool(message["session"] == session_mark(scope["session"].session_key))
+
+
 class SandboxTimeline(TimelineConsumer):
     """The timeline of one sandbox, for people of its account."""
 
@@ -59,6 +67,11 @@ class SandboxTimeline(TimelineConsumer):
         return True
 
 
+    async def ended_by(self, message: Mapping[str, Any]) -> str | None:
+        """Signing out ends what that session watches, wherever it is open."""
+        return "signed_out" if is_this_session(self.scope, message) else None
+
+
 class SandboxLists(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ships no types
     """Renders the list or the overview again whenever a sandbox of the account changes.
 
@@ -66,6 +79,7 @@ class SandboxLists(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels sh
     The first rendering goes out at once, so that what changed before the socket was open shows.
     """
 
+    groups: ClassVar[list[str]] = [CONTROL]
     user: User
     query: QueryDict
     shown: str = ""
@@ -93,6 +107,13 @@ class SandboxLists(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels sh
             self.pending.cancel()
         if self.group is not None:
             await self.channel_layer.group_discard(self.group, self.channel_name)
+
+    async def dispatch(self, message: Mapping[str, Any]) -> None:
+        """Control messages that are about something else are passed over."""
+        if is_this_session(self.scope, message):
+            await self.close(code=SIGNED_OUT)
+        elif message["type"].startswith("websocket.") or message["type"] == "sandbox.changed":
+            await super().dispatch(message)
 
     async def sandbox_changed(self, message: dict[str, Any]) -> None:
         """``accounts.announce`` says that a sandbox of this account is not what it was."""

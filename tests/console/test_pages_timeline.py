@@ -351,3 +351,16 @@ def test_a_gap_in_the_stream_is_repaired_from_history(
     expect(timeline).to_have_attribute("data-verified", str(newest))
     shown = "e => [...e.querySelectorAll('[data-seq]')].map(r => +r.dataset.seq)"
     assert sorted(page.locator(".tl-rows").evaluate(shown)) == list(range(1, newest + 1))
+
+
+def test_signing_out_ends_what_the_session_watches_elsewhere(
+    page: Page, account: Cast, sandbox_client: OrkestrClient
+) -> None:
+    sandbox = _box(sandbox_client)
+    open_timeline(page, account.owner, sandbox.id)
+    elsewhere = page.context.new_page()
+    elsewhere.goto("/")
+
+    elsewhere.get_by_role("button", name="Sign out").click()
+
+    expect(page).to_have_url(re.compile(rf"/login/\?next=.*{sandbox.id}"))

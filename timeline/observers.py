@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import orjson
 
 from timeline.events import Actor, Event
+from timeline.log import Batch
 from timeline.store import Stored
 
 Observer = Callable[[Sequence[Event]], None]
@@ -33,24 +34,31 @@ class Observers:
         self._observers = observers
         self._recall = recall
 
-    def notify(self, results: Sequence[Stored]) -> None:
-        """Tell of what was just stored; of a batch seen before, what ``recall`` finds."""
+    def notify(self, batches: Sequence[Batch], results: Sequence[Stored]) -> None:
+        """Tell of what was just stored; of lifecycle stored before, what ``recall`` finds."""
         if not self._observers:
             return
-        for result in results:
-            try:
-                events = (
-                    _lifecycle(result)
-                    if result.lines or result.gap
-                    else self._recall(result.sandbox_id)
-                )
-            except Exception:
-                log.exception("The lifecycle of %s cannot be read", result.sandbox_id)
+        known: set[str] = set()
+        for batch, result in zip(batches, results, strict=True):
+            if _MARK not in batch.lines:
                 continue
-            if events:
-                self._call(events)
+            if result.lines:
+                self._call(_lifecycle(result))
+            elif not result.gap:
+                known.add(result.sandbox_id)
+        for sandbox_id in known:
+            self._call(self._remember(sandbox_id))
+
+    def _remember(self, sandbox_id: str) -> Sequence[Event]:
+        try:
+            return self._recall(sandbox_id)
+        except Exception:
+            log.exception("The lifecycle of %s cannot be read", sandbox_id)
+            return ()
 
     def _call(self, events: Sequence[Event]) -> None:
+        if not events:
+            return
         for observer in self._observers:
             try:
                 observer(events)

@@ -110,7 +110,7 @@ class Tail(threading.Thread):
         batches = [entry.batch for entry in entries if entry.batch]
         results = store(connection, batches)
         _tell(redis, results)
-        self._observers.notify(results)
+        self._observers.notify(batches, results)
         following = iter(results)
         outcomes = [(entry, next(following) if entry.batch else None) for entry in entries]
         done, early, lost = _sort(outcomes)

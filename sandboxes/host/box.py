@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sandboxes.host.client import CreateSpec
+from sandboxes.host.egress.policy import Policy
+from sandboxes.host.networks import MODES
 from sandboxes.host.slots import Slot
 from sandboxes.host.types import HostError
 from timeline.events import Actor, Kind, NewEvent
@@ -116,9 +118,9 @@ class Box:
         State(self.spec, self.env, self.slot.name, status, ending).save(self.directory)
 
 
-def environment(template: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
-    """What commands see: the base, the template's, and over both what the caller asked for."""
-    return {**_BASE_ENV, **template, **own}
+def environment(*parts: Mapping[str, str]) -> dict[str, str]:
+    """What commands see: the base, and over it each part (template, network, caller) in turn."""
+    return {name: value for part in (_BASE_ENV, *parts) for name, value in part.items()}
 
 
 def parse_spec(row: object) -> CreateSpec:
@@ -133,8 +135,9 @@ def parse_spec(row: object) -> CreateSpec:
         _check_type(field.name, str(field.type), getattr(spec, field.name))
     if not _ID.fullmatch(spec.sandbox_id):
         raise _invalid("a sandbox id")
-    if spec.network != "off":
-        raise HostError("invalid", f"This host has no network mode {spec.network}; take off.")
+    if spec.network not in MODES:
+        raise HostError("invalid", f"A network is one of {', '.join(MODES)}.")
+    _check_rules(spec)
     for name, low, high in _RANGES:
         if not low <= getattr(spec, name) <= high:
             raise _invalid(f"{name} from {low} to {high}")
@@ -153,6 +156,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "int": (int,),
     "float": (int, float),
     "Mapping[str, str]": (dict,),
+    "Sequence[Mapping[str, Any]]": (list, tuple),
 }
 
 
@@ -162,6 +166,13 @@ def _check_type(name: str, wanted: str, value: Any) -> None:
     texts = [*value, *value.values()] if isinstance(value, dict) else []
     if not all(isinstance(text, str) and "\0" not in text for text in texts):
         raise _invalid(f"text in {name}")
+
+
+def _check_rules(spec: CreateSpec) -> None:
+    try:
+        Policy.from_json(spec.rules)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _invalid("rules of an allowlist") from error
 
 
 def check_id(value: object) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sandboxes.host import wire
+from sandboxes.host.egress.policy import Policy, Rule
 from sandboxes.host.types import (
     Chunk,
     Directory,
@@ -50,7 +51,9 @@ EXEC_SLACK_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class CreateSpec:
-    """What a sandbox is to be. ``expires_at`` is ISO-8601; ``cpu`` counts whole processors."""
+    """What a sandbox is to be. ``expires_at`` is ISO-8601; ``cpu`` counts whole processors.
+    ``rules`` is the allowlist of a restricted network, as ``egress.policy.Policy.to_json``.
+    """
 
     sandbox_id: str
     template: str
@@ -69,6 +72,7 @@ class CreateSpec:
 
 @dataclass(frozen=True, slots=True)
 class Created:
+    rules: Sequence[Mapping[str, Any]] = ()
     """A sandbox that runs, and how long the host took from the request to its agent's answer."""
 
     boot_ms: int
@@ -154,6 +158,9 @@ class HostClient:
         size: int = frame.header["size"]
         return size
 
+    async def registries(self) -> tuple[Rule, ...]:
+        """The package registries that the host's machine uses, as rules of an allowlist."""
+        return Policy.from_json((await self._call("registries")).header["rules"]).rules
     async def read_path(
         self, sandbox_id: str, path: str, *, actor: Actor
     ) -> FileContent | Directory:

@@ -22,6 +22,7 @@ from sandboxes.host.box import (
 )
 from sandboxes.host.client import CreateSpec, TemplateInfo
 from sandboxes.host.commands import Commands
+from sandboxes.host.connections import Connections
 from sandboxes.host.files import Files
 from sandboxes.host.images.store import NAMES, Store, Template, TemplateError
 from sandboxes.host.limits import LimitWatch
@@ -72,6 +73,7 @@ class Host:
         self._retired = endings.Retired(shipper)
         self._removals: set[asyncio.Task[None]] = set()
         self._pool = Pool(
+        self.connections = Connections(maker.places, maker.ids)
             maker,
             self._making,
             ready=ready,
@@ -103,6 +105,7 @@ class Host:
         for executor in (self.threads, self._looking):
             executor.shutdown(wait=True)
         if not self._live:
+        await self.connections.close(stop=not self._live)
             self.maker.clear()
 
     async def end_all(self, *, actor: Actor = SYSTEM) -> None:
@@ -163,10 +166,11 @@ class Host:
         self._creating.add(spec.sandbox_id)
         try:
             template = self._template(spec.template)
-            slot = await self._slot(spec, template)
+            slot = await self._connected_slot(spec, template)
             boot_ms = max(1, round((time.monotonic() - started) * 1000))
             events = [created_event(spec, actor=actor, at=at), running_event(boot_ms)]
-            env = environment(template.env, spec.env)
+            network = await self.connections.environment(spec)
+            env = environment(template.env, network, spec.env)
             await self._begin(spec, directory, env, slot, events)
         finally:
             self._creating.discard(spec.sandbox_id)
@@ -182,6 +186,20 @@ class Host:
         layers = tuple(str(path) for path in self.store.paths(template))
         shape = Shape(layers, spec.cpu, spec.memory_mb, spec.disk_mb, spec.pids)
         try:
+    async def _connected_slot(self, spec: CreateSpec, template: Template) -> Slot:
+        slot = await self._slot(spec, template)
+        try:
+            await self.connections.attach(spec, slot)
+        except BaseException:
+            await self._abandon(spec, slot)
+            raise
+        return slot
+
+    async def _abandon(self, spec: CreateSpec, slot: Slot) -> None:
+        directory = self.maker.places.sandboxes / spec.sandbox_id
+        await in_thread(self.threads, partial(endings.abandon, self.maker, slot, directory))
+        await self.connections.detach(spec.sandbox_id, network=spec.network)
+
             return await self._pool.take(shape)
         except OSError as error:
             log.exception("A slot could not be made")
@@ -201,7 +219,7 @@ class Host:
             box.save("running")
             box.journal.append_many(events)
         except OSError as error:
-            await in_thread(self.threads, partial(endings.abandon, self.maker, slot, directory))
+            await self._abandon(spec, slot)
             raise HostError("host_full", f"The host cannot keep its record: {error}.") from error
         self.adopt(box)
         self.shipper.add(box.journal)
@@ -216,6 +234,7 @@ class Host:
     async def terminate(self, sandbox_id: str, *, actor: Actor, reason: str) -> None:
         """End a sandbox; returns when nothing of it runs and its last event is written."""
         live = self._live.get(sandbox_id)
+        self.connections.follow(box.sandbox_id, box.journal)
         if live is None:
             return
         end = live.end or self._begin_end(live, Ending(reason, actor))
@@ -245,6 +264,7 @@ class Host:
         last = ending.event() if ending else endings.death(died, out_of_memory=starved)
         await endings.write(box.journal, [*events, last])
         box.save("ended")
+        await self.connections.detach(box.sandbox_id, network=box.spec.network)
         del self._live[box.sandbox_id]
         self.spawn(self.retire(box.directory, box.journal, box.slot))
 

@@ -10,7 +10,7 @@ import asyncio
 import socket
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from sandboxes.host import netns
 from sandboxes.host.egress.client import EgressClient
@@ -18,6 +18,7 @@ from sandboxes.host.egress.policy import Policy
 from sandboxes.host.nat import Nat
 
 Mode = Literal["off", "restricted", "open"]
+MODES: tuple[Mode, ...] = get_args(Mode)
 
 PROXY_PORT = 3128
 _NO_PROXY = "localhost,127.0.0.1,::1"
@@ -40,9 +41,14 @@ class Networks:
         self._nat = nat
 
     async def start(self) -> None:
-        """Take over or start what all sandboxes share. Raises ``EgressError``, ``NatError``."""
-        await self._egress.start()
-        await self._nat.setup()
+        """Take over or start what all sandboxes share. Raises ``EgressError``, ``NatError``.
+
+        One that fails leaves the other working.
+        """
+        try:
+            await self._egress.start()
+        finally:
+            await self._nat.setup()
 
     async def close(self, *, stop: bool) -> None:
         """Leave it running for the next host, or with ``stop`` take everything down."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from sandboxes.host import endings
 from sandboxes.host.box import Box, State, ended_in
 from sandboxes.host.commands import Commands
+from sandboxes.host.connections import FAILURES
 from sandboxes.host.daemon import Host, Live
 from sandboxes.host.slots import SlotMaker
 from sandboxes.host.threads import in_thread
@@ -31,14 +32,41 @@ async def recover(host: Host) -> None:
 
     One whose agent does not answer is given up waiting for after ten seconds; it stays served.
     """
+    found = _found(host)
+    await host.connections.start()
     waiting = []
-    for directory in sorted(host.maker.places.sandboxes.iterdir()):
-        live = await _recover_one_safely(host, directory)
+    for remains in found:
+        live = await _recover_one_safely(host, remains)
         if live is not None:
             live.limits.rebase()
             waiting.append(_reattach(host, live))
     await asyncio.gather(*waiting)
+    await host.connections.sweep(host.ids())
     await in_thread(host.threads, partial(sweep, host.maker))
+
+
+def _found(host: Host) -> list[Remains]:
+    """What an earlier host left of its sandboxes, with journals that take connections' events."""
+    found = []
+    for directory in sorted(host.maker.places.sandboxes.iterdir()):
+        try:
+            state, journal = State.load(directory), Journal(directory, directory.name)
+        except OSError:
+            log.exception("Sandbox %s cannot be read; its folder is left", directory.name)
+            continue
+        if state is not None and state.status == "ended" and not journal.last:
+            journal.delete()
+            host.keep_meter(directory, state.slot)
+            continue
+        if state is None or not journal.last:
+            log.info("Sandbox %s had not begun", directory.name)
+            journal.delete()
+            shutil.rmtree(directory)
+            continue
+        if state.status == "running" and not ended_in(journal):
+            host.connections.follow(directory.name, journal)
+        found.append(Remains(state, directory, journal))
+    return found
 
 
 async def sweep_later(host: Host) -> None:
@@ -56,29 +84,26 @@ def sweep(maker: SlotMaker) -> None:
             log.exception("What is left of slot %s cannot be removed", name)
 
 
-async def _recover_one_safely(host: Host, directory: Path) -> Live | None:
+async def _recover_one_safely(host: Host, remains: Remains) -> Live | None:
     """One that cannot be found again must not keep the host from serving the others."""
     try:
-        return await _recover_one(host, directory)
+        return await _recover_one(host, remains)
     except Exception:
-        log.exception("Sandbox %s could not be found again; its folder is left", directory.name)
+        name = remains.sandbox_id
+        log.exception("Sandbox %s could not be found again; its folder is left", name)
         return None
 
 
-async def _recover_one(host: Host, directory: Path) -> Live | None:
-    state, journal = State.load(directory), Journal(directory, directory.name)
-    if state is None or not journal.last:
-        log.info("Sandbox %s had not begun", directory.name)
-        journal.delete()
-        shutil.rmtree(directory)
-        return None
+async def _recover_one(host: Host, remains: Remains) -> Live | None:
+    state, directory, journal = remains.state, remains.directory, remains.journal
     slot = host.maker.found(state.slot) if state.status == "running" else None
     if slot is not None and state.ending is None:
         return host.adopt(Box(state.spec, directory, state.env, journal, slot))
     if slot is not None:
         await in_thread(host.threads, partial(host.maker.kill, slot))
     if state.status == "running":
-        await _finish(Remains(state, directory, journal))
+        await _finish(remains)
+    await host.connections.detach(remains.sandbox_id, network=state.spec.network)
     host.shipper.add(journal)
     host.spawn(host.retire(directory, journal, slot))
     return None
@@ -135,6 +160,11 @@ async def _reattach(host: Host, live: Live) -> None:
     try:
         async with asyncio.timeout(_RECOVER_SECONDS):
             await live.commands.recover()
+    box = live.box
+    try:
+        await host.connections.resume(box.spec, box.slot)
+    except FAILURES:
+        log.exception("Sandbox %s is without its network", box.sandbox_id)
     except Exception:
         log.exception("The commands of %s could not be found again", live.box.sandbox_id)
     host.shipper.add(live.box.journal)

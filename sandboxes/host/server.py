@@ -16,6 +16,7 @@ from sandboxes.host import wire
 from sandboxes.host.box import parse_spec
 from sandboxes.host.calls import Call
 from sandboxes.host.daemon import Host
+from sandboxes.host.egress.policy import Policy
 from sandboxes.host.types import Directory, ExecEvent, HostError
 
 VERSION = "1"
@@ -123,6 +124,10 @@ class Server:
         await call.send({"ok": True, "sandboxes": self._host.ids()})
 
     async def _create(self, call: Call) -> None:
+    async def _registries(self, call: Call) -> None:
+        found = await self._host.connections.registries()
+        await call.send({"ok": True, "rules": Policy(found.rules).to_json()})
+
         spec = parse_spec(call.header.get("spec"))
         boot_ms = await self._host.create(spec, actor=call.actor)
         await call.send({"ok": True, "boot_ms": boot_ms})
@@ -226,6 +231,7 @@ _HANDLERS: Mapping[str, Callable[[Server, Call], Awaitable[None]]] = {
 async def _refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Read a little first: closing with unread bytes would take the answer back."""
     async with asyncio.timeout(_REFUSE_SECONDS):
+    "registries": Server._registries,
         await reader.read(wire.HEADER_LIMIT)
     error = HostError("not_permitted", "This user may not call the sandbox host.")
     writer.write(wire.pack(wire.error_header(error)))

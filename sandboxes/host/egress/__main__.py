@@ -21,10 +21,13 @@ def main() -> None:
     parser.add_argument("--uid", type=int, required=True, help="user to run as when root")
     parser.add_argument("--limits", type=json.loads, default={}, help="limits as JSON")
     parser.add_argument("--orphan-seconds", type=float, default=300.0)
+    parser.add_argument("--stage", help="the host's mounts below here are let go of")
     options = parser.parse_args()
     listener = socket.socket(fileno=options.control)
     limits = Limits(**options.limits).fitted()
     privileges.warm_up()
+    if options.stage:
+        privileges.let_go_of(options.stage)
     os.chdir("/")
     privileges.drop(options.uid)
     # The host stops it in order; a Ctrl-C in the host's terminal is not meant for it.

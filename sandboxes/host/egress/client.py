@@ -43,6 +43,8 @@ class _Served:
 class EgressClient:
     """Keeps one proxy running and serving exactly what ``add`` was called for.
 
+    ``stage`` is where the host mounts what sandboxes are made of, which the proxy must not hold.
+
     A proxy that dies is started again and given every listener anew; the connections that were
     open through it are reported as ended by ``proxy_lost``. One that an earlier host left running
     is taken over with its listeners (``serving`` names them) and open connections.
@@ -56,8 +58,10 @@ class EgressClient:
         uid: int = spawn.PROXY_UID,
         limits: Limits | None = None,
         orphan_seconds: float = ORPHAN_SECONDS,
+        stage: Path | None = None,
     ) -> None:
         self._directory = directory
+        self._stage = stage
         self._report = report
         self._uid = uid
         self._limits = limits or Limits()
@@ -169,6 +173,7 @@ class EgressClient:
             uid=self._uid,
             limits=self._limits,
             orphan_seconds=self._orphan_seconds,
+            stage=self._stage,
         )
         if old is not None:
             await asyncio.to_thread(old.wait, _CALL_SECONDS)

@@ -9,6 +9,7 @@ import socket
 
 _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS, _PR_CAPBSET_DROP = 4, 38, 24
 _LAST_CAPABILITY = 63
+_CLONE_NEWNS, _MS_PRIVATE, _MNT_DETACH = 0x00020000, 0x4000 | 1 << 18, 2
 
 
 def drop(uid: int) -> None:
@@ -28,6 +29,19 @@ def drop(uid: int) -> None:
     for option, value in ((_PR_SET_NO_NEW_PRIVS, 1), (_PR_SET_DUMPABLE, 0)):
         if libc.prctl(option, value, 0, 0, 0) != 0:
             raise OSError(ctypes.get_errno(), "prctl")
+
+
+def let_go_of(stage: str) -> None:
+    """Take the mounts at ``stage`` out of this process's sight alone. Raises ``OSError``.
+
+    This process outlives its host, whose mounts must end with it: the kernel keeps them, and the
+    disks below them, for as long as anybody's namespace has them.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_CLONE_NEWNS) != 0 or libc.mount(None, b"/", None, _MS_PRIVATE, None) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    while libc.umount2(os.fsencode(stage), _MNT_DETACH) == 0:
+        pass
 
 
 def warm_up() -> None:

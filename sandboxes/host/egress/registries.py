@@ -1,11 +1,16 @@
-"""Which package registries this machine's own package clients use, asked at run time."""
+"""Which package registries this machine's own package clients use, asked at run time.
+
+No registry is named in this code. A machine that works from a mirror hands that on: sandboxes
+with a network find it in their environment, and restricted ones may reach it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from sandboxes.host.egress.policy import Rule
@@ -20,16 +25,54 @@ _PIP_DEFAULTS = (
     "print(f'https://{index.file_storage_domain}/')\n"
 )
 _PIP_KEYS = ("index-url", "extra-index-url", "find-links", "index")
+#: What of pip's configuration a sandbox is told; several values are one text with spaces.
+_PIP_TOLD = ("index-url", "extra-index-url", "trusted-host")
+#: pip's own order: what comes later goes over what comes before.
+_PIP_SECTIONS = ("global", "install", ":env:")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-async def registry_rules() -> tuple[Rule, ...]:
-    """A rule for every registry of pip, npm and apt on this machine, plain HTTP where they use it.
+@dataclass(frozen=True, slots=True)
+class Registries:
+    """``rules`` open them to a restricted sandbox, ``environment`` points its clients at them."""
+
+    rules: tuple[Rule, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+async def registries() -> Registries:
+    """The registries of pip, npm and apt on this machine.
 
     A client that is not installed, or that fails, adds nothing. Takes a second or two: ask once.
     """
-    answers = await asyncio.gather(_pip(), _npm(), _apt())
-    return rules(url for urls in answers for url in urls)
+    answers = await asyncio.gather(_pip_defaults(), _pip_config(), _npm(), _apt())
+    defaults, config, npm, apt = answers
+    urls = [*defaults, *_pip_urls(config), *npm, *apt]
+    return Registries(rules(urls), environment(config, npm))
+
+
+async def registry_rules() -> tuple[Rule, ...]:
+    """A rule for every registry of this machine's, plain HTTP where its clients use that."""
+    return (await registries()).rules
+
+
+def environment(pip_config: Iterable[str], npm: Iterable[str]) -> dict[str, str]:
+    """What makes a sandbox's pip and npm ask whom this machine's ask.
+
+    ``pip_config`` is what ``pip config list`` says, ``npm`` the registry. Folders of this machine
+    and addresses with a password in them stay here.
+    """
+    told: dict[str, str] = {}
+    found = _pip_values(pip_config)
+    for key in _PIP_TOLD:
+        for section in _PIP_SECTIONS:
+            words = [word for word in found.get((section, key), ()) if _tellable(key, word)]
+            if words:
+                told[f"PIP_{key.upper().replace('-', '_')}"] = " ".join(words)
+    for url in npm:
+        if _tellable("registry", url):
+            told["NPM_CONFIG_REGISTRY"] = url
+    return told
 
 
 def rules(urls: Iterable[str]) -> tuple[Rule, ...]:
@@ -57,14 +100,44 @@ def _rule(host: str, ports: dict[str, set[int]]) -> Rule | None:
         return None
 
 
-async def _pip() -> list[str]:
-    python = sys.executable
-    lines = await _lines(python, "-c", _PIP_DEFAULTS)
-    for line in await _lines(python, "-m", "pip", "config", "list"):
-        key, _, value = line.partition("=")
-        if key.rpartition(".")[2] in _PIP_KEYS:
-            lines += value.strip("'\"").replace("\\n", " ").split()
-    return lines
+def _pip_values(lines: Iterable[str]) -> dict[tuple[str, str], list[str]]:
+    """The words of each value by section and key."""
+    found = {}
+    for line in lines:
+        name, _, value = line.partition("=")
+        section, _, key = name.rpartition(".")
+        found[section, key] = value.strip("'\"").replace("\\n", " ").split()
+    return found
+
+
+def _pip_urls(lines: Iterable[str]) -> list[str]:
+    values = _pip_values(lines).items()
+    return [word for (_, key), words in values if key in _PIP_KEYS for word in words]
+
+
+def _tellable(key: str, word: str) -> bool:
+    if key == "trusted-host":
+        return True
+    try:
+        parts = urlsplit(word)
+    except ValueError:
+        return False
+    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+        return False
+    if parts.username or parts.password:
+        log.warning(
+            "the registry %s needs a password, which sandboxes are not told", parts.hostname
+        )
+        return False
+    return True
+
+
+async def _pip_defaults() -> list[str]:
+    return await _lines(sys.executable, "-c", _PIP_DEFAULTS)
+
+
+async def _pip_config() -> list[str]:
+    return await _lines(sys.executable, "-m", "pip", "config", "list")
 
 
 async def _npm() -> list[str]:

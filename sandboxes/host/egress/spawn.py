@@ -27,13 +27,14 @@ def socket_path(directory: Path) -> Path:
 
 
 async def start(
-    directory: Path, *, uid: int, limits: Limits, orphan_seconds: float
+    directory: Path, *, uid: int, limits: Limits, orphan_seconds: float, stage: Path | None = None
 ) -> subprocess.Popen[bytes]:
     """A new proxy for ``directory``. Whatever served it before is ended first."""
     await end_leftover(directory)
     listener = control.listen(socket_path(directory))
     with listener:
         command = _command(listener, uid=uid, limits=limits, orphan_seconds=orphan_seconds)
+        command += ["--stage", str(stage)] if stage is not None else []
         process = await asyncio.to_thread(_run, command, listener.fileno())
     (directory / "egress.pid").write_text(f"{process.pid} {_started(process.pid)}")
     return process

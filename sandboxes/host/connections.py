@@ -1,0 +1,132 @@
+"""The networks of one host's sandboxes, and the events of what is connected through them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Collection
+from contextlib import suppress
+from typing import cast
+
+from sandboxes.host.client import CreateSpec
+from sandboxes.host.egress import registries
+from sandboxes.host.egress.client import EgressClient, EgressError
+from sandboxes.host.egress.policy import Policy
+from sandboxes.host.egress.registries import Registries
+from sandboxes.host.ids import Ids
+from sandboxes.host.nat import Nat, NatError
+from sandboxes.host.networks import Mode, Networks
+from sandboxes.host.slots import Places, Slot
+from sandboxes.host.types import HostError, JournalWriter
+from timeline.events import NewEvent
+
+FAILURES = (EgressError, NatError, OSError)
+
+log = logging.getLogger(__name__)
+
+
+class Connections:
+    """What ``Networks`` is to a host: sandboxes by their specification, events by their journal.
+
+    A machine on which the proxy or the translation of addresses cannot be had still runs
+    sandboxes without a network; the others are refused with the reason.
+    """
+
+    def __init__(self, places: Places, ids: Ids) -> None:
+        egress = EgressClient(places.directory / "egress", report=self._report, stage=places.stage)
+        self._networks = Networks(egress=egress, nat=Nat(tag=places.stage.name[-4:]))
+        self._ids = ids
+        self._journals: dict[str, JournalWriter] = {}
+        self._registries: asyncio.Task[Registries] | None = None
+
+    async def start(self) -> None:
+        """Take over what an earlier host left, which reports at once; its journals are open."""
+        self._registries = asyncio.ensure_future(registries.registries())
+        try:
+            await self._networks.start()
+        except FAILURES as error:
+            log.error("Sandboxes cannot have every kind of network: %s", error)  # noqa: TRY400
+
+    async def close(self, *, stop: bool) -> None:
+        """Leave it to the next host, or with ``stop`` take it all down."""
+        if self._registries is not None:
+            self._registries.cancel()
+            await asyncio.gather(self._registries, return_exceptions=True)
+        with suppress(*FAILURES):
+            await self._networks.close(stop=stop)
+
+    async def registries(self) -> Registries:
+        """Of this machine, found out once."""
+        return await asyncio.shield(self._registries) if self._registries else Registries()
+
+    async def environment(self, spec: CreateSpec) -> dict[str, str]:
+        """What a sandbox's network adds to its environment."""
+        if spec.network == "off":
+            return {}
+        found = await self.registries()
+        return {**found.environment, **self._networks.environment(cast(Mode, spec.network))}
+
+    async def attach(self, spec: CreateSpec, slot: Slot) -> None:
+        """Connect a slot in which nothing but the agent runs. Raises ``HostError``."""
+        if spec.network == "off":
+            return
+        try:
+            await self.resume(spec, slot)
+            self._write_resolvers(spec, slot)
+        except FAILURES as error:
+            log.exception("The network of %s could not be made", spec.sandbox_id)
+            raise HostError(
+                "network_unavailable",
+                f"The network could not be set up ({error}); try again, or take network off.",
+            ) from error
+
+    async def resume(self, spec: CreateSpec, slot: Slot) -> None:
+        """After a restart: what is still there stays as it is. Raises one of ``FAILURES``."""
+        if spec.network != "off":
+            mode, policy = cast(Mode, spec.network), Policy.from_json(spec.rules)
+            await self._networks.attach(mode, spec.sandbox_id, slot.identity.pid, policy=policy)
+
+    def follow(self, sandbox_id: str, journal: JournalWriter) -> None:
+        """Write this sandbox's connections into its journal from now on."""
+        self._journals[sandbox_id] = journal
+
+    async def detach(self, sandbox_id: str, *, network: str = "") -> None:
+        """Every connection has been reported on return, and none will be. Idempotent."""
+        if network != "off":
+            try:
+                await self._networks.detach(sandbox_id)
+            except FAILURES:
+                log.exception("The network of %s could not be taken down", sandbox_id)
+        self._journals.pop(sandbox_id, None)
+
+    async def sweep(self, known: Collection[str]) -> None:
+        """Take down what belongs to no ``known`` sandbox."""
+        try:
+            strays = await self._networks.sweep(known)
+        except FAILURES:
+            log.exception("Networks of sandboxes that are gone could not be looked for")
+        else:
+            if strays:
+                log.info("Took down the networks of %s", ", ".join(strays))
+
+    def _report(self, sandbox_id: str, event: NewEvent) -> None:
+        journal = self._journals.get(sandbox_id)
+        if journal is not None:
+            journal.append(event)
+
+    def _write_resolvers(self, spec: CreateSpec, slot: Slot) -> None:
+        """Nobody runs in there yet who could put a link in the way; none is followed anyway."""
+        text = self._networks.resolv_conf(cast(Mode, spec.network))
+        etc = os.open("etc", os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=slot.root)
+        try:
+            with suppress(FileNotFoundError):
+                os.unlink("resolv.conf", dir_fd=etc)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            fd = os.open("resolv.conf", flags, 0o644, dir_fd=etc)
+            with os.fdopen(fd, "w") as file:
+                owner = self._ids.base(slot.index)
+                os.fchown(file.fileno(), owner, owner)
+                file.write(text)
+        finally:
+            os.close(etc)

@@ -68,11 +68,11 @@ class CreateSpec:
     on_timeout: str = "kill"
     env: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
+    rules: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    rules: Sequence[Mapping[str, Any]] = ()
     """A sandbox that runs, and how long the host took from the request to its agent's answer."""
 
     boot_ms: int
@@ -121,6 +121,10 @@ class HostClient:
         ids: list[str] = (await self._call("sandboxes")).header["sandboxes"]
         return ids
 
+    async def registries(self) -> tuple[Rule, ...]:
+        """The package registries that the host's machine uses, as rules of an allowlist."""
+        return Policy.from_json((await self._call("registries")).header["rules"]).rules
+
     async def exec(self, sandbox_id: str, request: ExecRequest, *, actor: Actor) -> ExecOutcome:
         """Run a command and wait for its end. A timeout is an outcome, not an error."""
         seconds = request.timeout_seconds + EXEC_SLACK_SECONDS
@@ -158,9 +162,6 @@ class HostClient:
         size: int = frame.header["size"]
         return size
 
-    async def registries(self) -> tuple[Rule, ...]:
-        """The package registries that the host's machine uses, as rules of an allowlist."""
-        return Policy.from_json((await self._call("registries")).header["rules"]).rules
     async def read_path(
         self, sandbox_id: str, path: str, *, actor: Actor
     ) -> FileContent | Directory:

@@ -71,9 +71,9 @@ class Host:
         self._creating: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._retired = endings.Retired(shipper)
+        self.connections = Connections(maker.places, maker.ids)
         self._removals: set[asyncio.Task[None]] = set()
         self._pool = Pool(
-        self.connections = Connections(maker.places, maker.ids)
             maker,
             self._making,
             ready=ready,
@@ -102,10 +102,10 @@ class Host:
             asyncio.get_running_loop().remove_reader(live.box.slot.pidfd)
             await self._close_commands(live)
             live.box.journal.close()
+        await self.connections.close(stop=not self._live)
         for executor in (self.threads, self._looking):
             executor.shutdown(wait=True)
         if not self._live:
-        await self.connections.close(stop=not self._live)
             self.maker.clear()
 
     async def end_all(self, *, actor: Actor = SYSTEM) -> None:
@@ -182,10 +182,6 @@ class Host:
         except TemplateError as error:
             raise HostError("template_unavailable", str(error)) from error
 
-    async def _slot(self, spec: CreateSpec, template: Template) -> Slot:
-        layers = tuple(str(path) for path in self.store.paths(template))
-        shape = Shape(layers, spec.cpu, spec.memory_mb, spec.disk_mb, spec.pids)
-        try:
     async def _connected_slot(self, spec: CreateSpec, template: Template) -> Slot:
         slot = await self._slot(spec, template)
         try:
@@ -200,6 +196,10 @@ class Host:
         await in_thread(self.threads, partial(endings.abandon, self.maker, slot, directory))
         await self.connections.detach(spec.sandbox_id, network=spec.network)
 
+    async def _slot(self, spec: CreateSpec, template: Template) -> Slot:
+        layers = tuple(str(path) for path in self.store.paths(template))
+        shape = Shape(layers, spec.cpu, spec.memory_mb, spec.disk_mb, spec.pids)
+        try:
             return await self._pool.take(shape)
         except OSError as error:
             log.exception("A slot could not be made")
@@ -228,13 +228,13 @@ class Host:
         """Serve a sandbox that runs, from now on."""
         live = Live(box, Commands(box), Files(box), LimitWatch(box))
         self._live[box.sandbox_id] = live
+        self.connections.follow(box.sandbox_id, box.journal)
         asyncio.get_running_loop().add_reader(box.slot.pidfd, self._died, live)
         return live
 
     async def terminate(self, sandbox_id: str, *, actor: Actor, reason: str) -> None:
         """End a sandbox; returns when nothing of it runs and its last event is written."""
         live = self._live.get(sandbox_id)
-        self.connections.follow(box.sandbox_id, box.journal)
         if live is None:
             return
         end = live.end or self._begin_end(live, Ending(reason, actor))
@@ -258,13 +258,13 @@ class Host:
         await in_thread(self.threads, partial(self.maker.kill, box.slot))
         await live.commands.settled(_CLOSE_SECONDS)
         await self._close_commands(live)
+        await self.connections.detach(box.sandbox_id, network=box.spec.network)
         died = "" if ending is not None else process.reap(box.slot.pidfd)
         events = await in_thread(self.threads, live.limits.look)
         starved = live.limits.is_out_of_memory()
         last = ending.event() if ending else endings.death(died, out_of_memory=starved)
         await endings.write(box.journal, [*events, last])
         box.save("ended")
-        await self.connections.detach(box.sandbox_id, network=box.spec.network)
         del self._live[box.sandbox_id]
         self.spawn(self.retire(box.directory, box.journal, box.slot))
 

@@ -54,10 +54,6 @@ def _found(host: Host) -> list[Remains]:
         except OSError:
             log.exception("Sandbox %s cannot be read; its folder is left", directory.name)
             continue
-        if state is not None and state.status == "ended" and not journal.last:
-            journal.delete()
-            host.keep_meter(directory, state.slot)
-            continue
         if state is None or not journal.last:
             log.info("Sandbox %s had not begun", directory.name)
             journal.delete()
@@ -101,9 +97,9 @@ async def _recover_one(host: Host, remains: Remains) -> Live | None:
         return host.adopt(Box(state.spec, directory, state.env, journal, slot))
     if slot is not None:
         await in_thread(host.threads, partial(host.maker.kill, slot))
+    await host.connections.detach(remains.sandbox_id, network=state.spec.network)
     if state.status == "running":
         await _finish(remains)
-    await host.connections.detach(remains.sandbox_id, network=state.spec.network)
     host.shipper.add(journal)
     host.spawn(host.retire(directory, journal, slot))
     return None
@@ -157,14 +153,14 @@ async def _finish(remains: Remains) -> None:
 
 
 async def _reattach(host: Host, live: Live) -> None:
-    try:
-        async with asyncio.timeout(_RECOVER_SECONDS):
-            await live.commands.recover()
     box = live.box
     try:
         await host.connections.resume(box.spec, box.slot)
     except FAILURES:
         log.exception("Sandbox %s is without its network", box.sandbox_id)
+    try:
+        async with asyncio.timeout(_RECOVER_SECONDS):
+            await live.commands.recover()
     except Exception:
         log.exception("The commands of %s could not be found again", live.box.sandbox_id)
     host.shipper.add(live.box.journal)

@@ -123,11 +123,11 @@ class Server:
     async def _sandboxes(self, call: Call) -> None:
         await call.send({"ok": True, "sandboxes": self._host.ids()})
 
-    async def _create(self, call: Call) -> None:
     async def _registries(self, call: Call) -> None:
         found = await self._host.connections.registries()
         await call.send({"ok": True, "rules": Policy(found.rules).to_json()})
 
+    async def _create(self, call: Call) -> None:
         spec = parse_spec(call.header.get("spec"))
         boot_ms = await self._host.create(spec, actor=call.actor)
         await call.send({"ok": True, "boot_ms": boot_ms})
@@ -214,6 +214,7 @@ _HANDLERS: Mapping[str, Callable[[Server, Call], Awaitable[None]]] = {
     "ping": Server._ping,
     "templates": Server._templates,
     "sandboxes": Server._sandboxes,
+    "registries": Server._registries,
     "create": Server._create,
     "terminate": Server._terminate,
     "shutdown": Server._shutdown,
@@ -231,7 +232,6 @@ _HANDLERS: Mapping[str, Callable[[Server, Call], Awaitable[None]]] = {
 async def _refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Read a little first: closing with unread bytes would take the answer back."""
     async with asyncio.timeout(_REFUSE_SECONDS):
-    "registries": Server._registries,
         await reader.read(wire.HEADER_LIMIT)
     error = HostError("not_permitted", "This user may not call the sandbox host.")
     writer.write(wire.pack(wire.error_header(error)))

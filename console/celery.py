@@ -40,10 +40,17 @@ app.config_from_object(
         "beat_schedule": {
             # A round that a busy worker did not get to in five seconds is not worth catching up.
             "reap": {"task": "sandboxes.reap", "schedule": 1.0, "options": {"expires": 5}},
+            # Retries, and whatever a worker was not told of when it was committed.
+            "webhooks": {
+                "task": "sandboxes.webhooks.send",
+                "schedule": 2.0,
+                "options": {"expires": 5},
+            },
+            "webhooks-prune": {"task": "sandboxes.webhooks.prune", "schedule": 3600.0},
         },
     }
 )
-app.autodiscover_tasks(["accounts", "sandboxes", "timeline"])
+app.autodiscover_tasks(["accounts", "sandboxes", "sandboxes.webhooks", "timeline"])
 # The tail of the event streams lives as long as the worker, not as long as a broker connection.
 app.steps["worker"].add("timeline.bootstep.TailStep")
 

@@ -45,6 +45,7 @@ INSTALLED_APPS = [
     "timeline",
     "accounts",
     "sandboxes",
+    "sandboxes.webhooks",
     "console",
 ]
 # Console pages only: `/v1` is served by a handler without these (console/asgi.py).
@@ -113,6 +114,12 @@ CHANNEL_LAYERS: dict[str, Any] = {
 # --- the timeline ------------------------------------------------------------------------------
 # Told of stored `sandbox.*` events, so that rows follow what the host did by itself.
 TIMELINE_OBSERVERS = ["sandboxes.observers.observe"]
+
+# --- webhooks ----------------------------------------------------------------------------------
+# For development: with it, deliveries may go to this machine's own loopback addresses.
+ORKESTR_WEBHOOK_ALLOW_LOOPBACK = env.bool("ORKESTR_WEBHOOK_ALLOW_LOOPBACK", default=False)
+ORKESTR_WEBHOOK_RETRY_SECONDS = env.float("ORKESTR_WEBHOOK_RETRY_SECONDS", default=10.0)
+ORKESTR_WEBHOOK_TIMEOUT_SECONDS = env.float("ORKESTR_WEBHOOK_TIMEOUT_SECONDS", default=10.0)
 
 # --- people ------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "accounts.User"

@@ -14,6 +14,13 @@ class SandboxNotFound(SandboxError):  # noqa: N818 - the word of the wire
         super().__init__(f"There is no sandbox {sandbox_id[:40]} in this account.")
 
 
+class WebhookNotFound(SandboxError):  # noqa: N818 - the word of the wire
+    """No such webhook or delivery in this account."""
+
+    def __init__(self, webhook_id: str) -> None:
+        super().__init__(f"There is no webhook {webhook_id[:40]} in this account.")
+
+
 class WrongState(SandboxError):  # noqa: N818 - reads as what it says
     """The sandbox is not in a state in which this can be done."""
 

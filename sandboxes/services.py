@@ -26,6 +26,7 @@ from sandboxes.host.types import ExecRequest, HostError
 from sandboxes.limits import SandboxRequest
 from sandboxes.models import ENDED, Sandbox, Status, new_sandbox_id
 from sandboxes.selectors import Target, live_count, sandbox_for
+from sandboxes.webhooks.outbox import sandbox_changed
 from timeline.events import Actor, Kind, NewEvent
 from timeline.services import events_append
 
@@ -145,6 +146,7 @@ def sandbox_running(*, sandbox_id: str) -> Sandbox | None:
     sandbox.status = Status.RUNNING
     sandbox.started_at = timezone.now()
     sandbox.save(update_fields=["status", "started_at"])
+    sandbox_changed(sandbox, was=Status.STARTING)
     _announce(sandbox)
     return sandbox
 
@@ -182,11 +184,13 @@ def _end(
     sandbox = Sandbox.objects.select_for_update().filter(id=sandbox_id).first()
     if sandbox is None or sandbox.status in ENDED:
         return None
+    was = sandbox.status
     sandbox.status = status
     sandbox.reason = reason[:64]
     sandbox.detail = detail
     sandbox.ended_at = at or timezone.now()
     sandbox.save(update_fields=["status", "reason", "detail", "ended_at"])
+    sandbox_changed(sandbox, was=was)
     _announce(sandbox)
     return sandbox
 

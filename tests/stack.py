@@ -55,6 +55,9 @@ class Servers:
         servers.make_folders(self.layout)
         # Sandboxes made ahead are for speed; two a size keep the machine free for the tests.
         os.environ.setdefault("ORKESTR_READY_SANDBOXES", "2")
+        # A webhook that is tried again, or waits for an answer, does so in less than a test's time.
+        os.environ.setdefault("ORKESTR_WEBHOOK_RETRY_SECONDS", "0.3")
+        os.environ.setdefault("ORKESTR_WEBHOOK_TIMEOUT_SECONDS", "3")
         me = identify(os.getpid())
         assert me is not None
         Records(folder).save(_OWNER, me)

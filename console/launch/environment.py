@@ -18,6 +18,7 @@ _INHERITED = (
     *("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE"),
     *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
     *("ORKESTR_DEBUG", "ORKESTR_LOG_JSON", "ORKESTR_ALLOWED_HOSTS", "ORKESTR_READY_SANDBOXES"),
+    *("ORKESTR_WEBHOOK_RETRY_SECONDS", "ORKESTR_WEBHOOK_TIMEOUT_SECONDS"),
 )
 
 
@@ -73,6 +74,8 @@ def of_services(options: Options, *, secret: Mapping[str, str]) -> dict[str, str
         "DATABASE_URL": database_url(options),
         "ORKESTR_STATIC_DIR": str(options.layout.static),
         "ORKESTR_ALLOWED_HOSTS": ",".join(_further_names(options)),
+        # Who tries webhooks out listens on this machine.
+        "ORKESTR_WEBHOOK_ALLOW_LOOPBACK": os.environ.get("ORKESTR_WEBHOOK_ALLOW_LOOPBACK", "1"),
     }
 
 

@@ -75,9 +75,12 @@ def asgi(options: Options, env: Mapping[str, str]) -> Part:
 
 
 def worker(layout: Layout, env: Mapping[str, str], *, name: str = "worker") -> Part:
-    """``name`` is also its Celery node name, so several can run beside each other."""
+    """``name`` is also its Celery node name, so several can run beside each other.
+
+    Of its three processes one at most is ever busy with webhooks, which may wait for the network.
+    """
     node = f"{name}@{layout.instance}"
-    options = ["worker", "--hostname", node, "--concurrency", "2", "--loglevel", "INFO"]
+    options = ["worker", "--hostname", node, "--concurrency", "3", "--loglevel", "INFO"]
     return Part(
         name=name,
         argv=[*_celery(layout), *options, "--without-gossip", "--without-mingle"],

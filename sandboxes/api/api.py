@@ -11,7 +11,7 @@ from ninja.operation import Operation
 from ninja.parser import Parser
 
 from sandboxes.api import errors
-from sandboxes.api.routes import commands, events, files, sandboxes
+from sandboxes.api.routes import commands, events, files, sandboxes, webhooks
 
 DESCRIPTION: Final = """Sandboxes for code that an agent wrote.
 
@@ -44,6 +44,7 @@ api: Final = Api(
     urls_namespace="v1",
     parser=JsonParser(),
 )
-for routes in (sandboxes, commands, files, events):
+# Fixed names stand before `/{sandbox_id}`, which would take them for ids.
+for routes in (webhooks, sandboxes, commands, files, events):
     api.add_router("/sandboxes", routes.router)
 errors.install(api)

@@ -21,6 +21,7 @@ from sandboxes.errors import (
     PlanLimit,
     SandboxError,
     SandboxNotFound,
+    WebhookNotFound,
     WrongState,
 )
 from sandboxes.host.types import ExecOutcome, HostError
@@ -42,6 +43,7 @@ class Answer:
 
 _DOMAIN: Final[dict[type[SandboxError], Answer]] = {
     SandboxNotFound: Answer(404),
+    WebhookNotFound: Answer(404),
     WrongState: Answer(409),
     PlanLimit: Answer(403, "plan_limit"),
     InvalidRequest: Answer(422),

@@ -12,6 +12,7 @@ from django.http import HttpResponse
 from sandboxes.host.types import Directory, Entry, ExecOutcome, FileContent, Stat
 from sandboxes.models import Sandbox
 from sandboxes.selectors import Limits, Page
+from sandboxes.webhooks.models import Webhook
 
 
 def reply(payload: Any, *, status: int = 200) -> HttpResponse:
@@ -58,6 +59,21 @@ def page_json(page: Page) -> dict[str, Any]:
         "sandboxes": [sandbox_json(row) for row in page.rows],
         "total": page.total,
         "next_cursor": page.next_cursor,
+    }
+
+
+def webhook_json(hook: Webhook) -> dict[str, Any]:
+    """A webhook without its secret."""
+    last = hook.last_delivery_at
+    return {
+        "id": hook.id,
+        "url": hook.url,
+        "event_types": hook.event_types,
+        "active": hook.active,
+        "consecutive_failures": hook.consecutive_failures,
+        "last_delivery_at": last.isoformat() if last else None,
+        "last_error": hook.last_error,
+        "created_at": hook.created_at.isoformat(),
     }
 
 

@@ -15,7 +15,7 @@ from sandboxes.api.errors import Answer, failure
 View = Callable[..., Awaitable[HttpResponseBase]]
 
 _LATER: Final = (
-    r"sandboxes/(?:(?:snapshots|volumes|webhooks)(?:/.*)?"
+    r"sandboxes/(?:(?:snapshots|volumes)(?:/.*)?"
     r"|[^/]+/(?:pause|resume|metrics|host|commands.*|code.*|snapshots|files/presign-.*))"
 )
 

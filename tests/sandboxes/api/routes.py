@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from asgiref.sync import async_to_sync
 from ninja.operation import Operation
 
 from sandboxes.api.access import Bearer
 from sandboxes.api.api import api
+from sandboxes.webhooks.services import webhook_create
+from tests.cast import Cast
 
 BODIES: dict[str, dict[str, Any]] = {
     "create_sandbox": {"template": "debian-12"},
@@ -18,8 +22,18 @@ BODIES: dict[str, dict[str, Any]] = {
     "make_directory": {"path": "/workspace/d"},
     "move_path": {"source": "/workspace/f", "destination": "/workspace/g"},
     "write_batch": {"files": [{"path": "/workspace/f", "content": ""}]},
+    "create_webhook": {"url": "http://203.0.113.9/hook"},
 }
 """A good body for each route that takes one."""
+
+
+def _webhook(account: Cast) -> str:
+    url = "http://203.0.113.9/hook"
+    return async_to_sync(webhook_create)(principal=account.principal(), url=url).webhook.id
+
+
+MADE: dict[str, Callable[[Cast], str]] = {"{webhook_id}": _webhook}
+"""How to make what a path names besides a sandbox."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +53,12 @@ class Route:
     def body(self) -> dict[str, Any] | None:
         return BODIES.get(self.name)
 
-    def address(self, sandbox_id: str) -> str:
-        """With the query that the route needs."""
+    def address(self, sandbox_id: str, *, account: Cast | None = None) -> str:
+        """With the query that the route needs, and with what it names made for ``account``."""
         path = self.path.replace("{sandbox_id}", sandbox_id)
+        for name, make in MADE.items():
+            if account is not None and name in path:
+                path = path.replace(name, make(account))
         asks_for_path = self.method in {"GET", "DELETE"} and "/files" in path
         return path + ("?path=/workspace/f" if asks_for_path else "")
 

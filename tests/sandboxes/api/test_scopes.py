@@ -15,10 +15,12 @@ ROUTES = all_routes()
 IN_SANDBOX = [route for route in ROUTES if route.in_sandbox]
 
 
-def ask(stack: Stack, route: Route, *, text: str, sandbox_id: str) -> httpx.Response:
+def ask(
+    stack: Stack, route: Route, *, text: str, sandbox_id: str, account: Cast | None = None
+) -> httpx.Response:
     return httpx.request(
         route.method,
-        stack.url + route.address(sandbox_id),
+        stack.url + route.address(sandbox_id, account=account),
         json=route.body,
         headers={"Authorization": f"Bearer {text}"},
         timeout=30,
@@ -44,7 +46,7 @@ def test_a_token_does_what_its_scope_says_and_no_more(
 ) -> None:
     for scope in SCOPES:
         text = account.mint(scopes=[scope]).text
-        answer = ask(stack, route, text=text, sandbox_id=sandbox.id)
+        answer = ask(stack, route, text=text, sandbox_id=sandbox.id, account=account)
         if scope == route.scope:
             assert answer.status_code < 300 or answer.json().get("code") == "no_such_file"
         else:

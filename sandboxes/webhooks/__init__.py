@@ -1,0 +1,1 @@
+"""Telling an account's own servers what became of its sandboxes."""

@@ -1,0 +1,131 @@
+"""Deliveries are rows, made in the transaction of the change they tell about.
+
+So one is there exactly when the change is, whatever dies next. Sending is somebody else's part:
+``wake`` tells the workers at once, and the sweep finds what nobody was told of.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+from celery import current_app
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from accounts.ids import new_id
+from sandboxes.api.replies import sandbox_json
+from sandboxes.models import ENDED, Sandbox, Status
+from sandboxes.webhooks.kinds import EventType
+from sandboxes.webhooks.models import Delivery, Webhook
+from timeline.live import client
+
+logger = logging.getLogger(__name__)
+
+TASK: Final = "sandboxes.webhooks.send"
+_WOKEN: Final = "webhooks:woken"
+_WOKEN_MS: Final = 2000
+
+
+def sandbox_changed(sandbox: Sandbox, *, was: str) -> None:
+    """Call it in the transaction that moves ``sandbox`` from the status ``was`` to its own."""
+    kind = _kind(sandbox, was)
+    if kind is None:
+        return
+    shown = {**sandbox_json(sandbox), "reason": sandbox.reason, "detail": sandbox.detail}
+    shown.pop("preview_auth_token", None)
+    record(
+        account_id=sandbox.account_id,
+        kind=kind,
+        subject=sandbox.id,
+        data={"sandbox_id": sandbox.id, "sandbox": shown},
+    )
+
+
+def _kind(sandbox: Sandbox, was: str) -> EventType | None:
+    """A sandbox that never ran is nobody's news: who asked for it was told.
+
+    A failed one is ``terminated`` to the wire, which has no word of its own; its status says it.
+    """
+    now = sandbox.status
+    if now == was or sandbox.started_at is None:
+        return None
+    if now == Status.RUNNING:
+        return EventType.SANDBOX_CREATED if was == Status.STARTING else _woken_up(was)
+    if now == Status.PAUSED:
+        return EventType.SANDBOX_PAUSED
+    if now in ENDED:
+        expired = sandbox.reason == "expired"
+        return EventType.SANDBOX_EXPIRED if expired else EventType.SANDBOX_TERMINATED
+    return None
+
+
+def _woken_up(was: str) -> EventType | None:
+    """Back to running from ``pausing`` is a pause that did not come about."""
+    return EventType.SANDBOX_RESUMED if was in (Status.RESUMING, Status.PAUSED) else None
+
+
+def record(*, account_id: str, kind: EventType, subject: str, data: Mapping[str, Any]) -> int:
+    """A delivery for each of the account's webhooks that wants ``kind``; how many there are.
+
+    ``subject`` is the id of what it is about. Call it in the transaction of the change.
+    """
+    wants = Q(event_types__isnull=True) | Q(event_types__contains=[kind])
+    hooks = list(
+        Webhook.objects.filter(wants, account_id=account_id, active=True).values_list(
+            "id", flat=True
+        )
+    )
+    if not hooks:
+        return 0
+    event_id = new_id("evt")
+    body = _body(event_id, kind, data)
+    Delivery.objects.bulk_create(
+        Delivery(webhook_id=one, event_id=event_id, event_type=kind, subject=subject, body=body)
+        for one in hooks
+    )
+    wake_on_commit()
+    return len(hooks)
+
+
+def _body(event_id: str, kind: EventType, data: Mapping[str, Any]) -> str:
+    """``event`` is the older word for ``type``."""
+    payload = {
+        "id": event_id,
+        "type": kind.value,
+        "event": kind.value,
+        "created_at": timezone.now().isoformat(),
+        "data": data,
+    }
+    return orjson.dumps(payload).decode()
+
+
+def wake_on_commit() -> None:
+    """``wake`` once the surrounding transaction has committed."""
+    transaction.on_commit(wake)
+
+
+def wake() -> None:
+    """Have a worker look at what is due. A thousand calls at once become one message.
+
+    Costs a millisecond, never waits for a Redis that is away, and may be lost: the sweep comes.
+    """
+    try:
+        if client(settings.REDIS_URL).set(_WOKEN, 1, nx=True, px=_WOKEN_MS):
+            current_app.send_task(TASK, retry=False)
+    except (RedisError, OperationalError) as error:
+        logger.warning("webhooks are sent later, the broker is away: %s", error)
+
+
+def awake() -> None:
+    """A worker is looking: whoever has something from now on shall wake one again."""
+    try:
+        client(settings.REDIS_URL).delete(_WOKEN)
+    except RedisError as error:
+        logger.warning("the webhooks' mark was not taken away: %s", error)

@@ -1,0 +1,34 @@
+"""Reads of webhooks and deliveries. Each takes an account: a foreign row is never found."""
+
+from __future__ import annotations
+
+from accounts.policy import Principal
+from sandboxes.errors import WebhookNotFound
+from sandboxes.webhooks.models import Delivery, Webhook
+
+
+def webhooks_of(account_id: str) -> list[Webhook]:
+    """Newest first. There are few: ``services.WEBHOOKS_MAX``."""
+    return list(Webhook.objects.filter(account_id=account_id).order_by("-id"))
+
+
+def webhook_for(*, principal: Principal, webhook_id: str, lock: bool = False) -> Webhook:
+    """One of the principal's account, locked for the transaction if asked for.
+
+    Raises ``WebhookNotFound``.
+    """
+    rows = Webhook.objects.select_for_update() if lock else Webhook.objects.all()
+    wanted = webhook_id.replace("\x00", "")
+    row = rows.filter(id=wanted, account_id=principal.account_id).first()
+    if row is None:
+        raise WebhookNotFound(webhook_id)
+    return row
+
+
+def deliveries_of(
+    *, principal: Principal, webhook_id: str, limit: int = 50, before: str | None = None
+) -> list[Delivery]:
+    """Newest first; ``before`` is the id of the last one of the page before."""
+    hook = webhook_for(principal=principal, webhook_id=webhook_id)
+    rows = Delivery.objects.filter(webhook=hook).order_by("-id")
+    return list(rows.filter(id__lt=before)[:limit] if before else rows[:limit])

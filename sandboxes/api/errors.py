@@ -58,6 +58,7 @@ _HOST: Final = {
     "host_unreachable": Answer(503, "host_unreachable", retry=True),
     "not_permitted": Answer(403, "not_permitted"),
     "no_such_file": Answer(404, "no_such_file"),
+    "no_such_command": Answer(404, "no_such_command"),
     "is_directory": Answer(422, "is_directory"),
     "not_a_directory": Answer(422, "not_a_directory"),
     "not_a_file": Answer(422, "not_a_file"),
@@ -113,7 +114,9 @@ def timed_out(seconds: float) -> str:
 
 
 def killed(signal: int) -> str:
-    """The sentence for a command that a signal ended."""
+    """The sentence for a command that a signal ended; 0 when nobody saw which."""
+    if not signal:
+        return "The command ended with what it ran in; nobody saw how."
     why = " It may have run out of memory." if signal == 9 else ""
     return f"The command was ended by signal {signal}.{why}"
 

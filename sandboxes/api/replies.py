@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import codecs
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 from django.http import HttpResponse
 
+from sandboxes.host.ledger import BackgroundCommand, Slice
+from sandboxes.host.output import unfinished_character
 from sandboxes.host.types import Directory, Entry, ExecOutcome, FileContent, Stat
 from sandboxes.models import Sandbox
 from sandboxes.selectors import Limits, Page
@@ -118,6 +121,42 @@ def exec_json(outcome: ExecOutcome) -> dict[str, Any]:
         body["stdout_dropped"] = outcome.stdout_dropped
         body["stderr_dropped"] = outcome.stderr_dropped
     return body
+
+
+def command_json(command: BackgroundCommand) -> dict[str, Any]:
+    """A background command. One that is over has no process any more."""
+    return {
+        "id": command.id,
+        "command": command.command,
+        "pid": None if command.is_over else command.pid,
+        "status": command.status,
+        "exit_code": command.exit_code,
+        "started_at": datetime.fromtimestamp(command.started_at / 1e6, tz=UTC).isoformat(),
+    }
+
+
+def log_json(part: Slice, *, offset: int) -> dict[str, Any]:
+    """A part of a command's output. ``offset + len(content.encode())`` is where the next begins.
+
+    So what is no UTF-8 counts: each such byte is one question mark. The bytes of a character that
+    is not whole yet are left for the next time.
+    """
+    whole = len(part.data)
+    if not part.is_over or offset + whole < part.size:
+        whole = unfinished_character(part.data)
+    return {
+        "content": part.data[:whole].decode("utf-8", "question_marks"),
+        "size": part.size,
+        "truncated": offset + len(part.data) < part.size,
+    }
+
+
+def _question_marks(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)  # noqa: S101 - only ever decodes
+    return "?" * (error.end - error.start), error.end
+
+
+codecs.register_error("question_marks", _question_marks)
 
 
 def text_of(output: bytes) -> str:

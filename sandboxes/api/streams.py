@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import math
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
 from enum import Enum
@@ -15,6 +17,7 @@ from django.http import StreamingHttpResponse
 from accounts.policy import Principal
 from sandboxes.api import errors
 from sandboxes.api.watch import watched
+from sandboxes.background import background_client
 from sandboxes.host.types import Chunk, ExecEvent, ExecRequest, Exited, HostError, Started
 from sandboxes.services import host_client
 
@@ -23,6 +26,7 @@ T = TypeVar("T")
 SILENCE_SECONDS: Final = 15.0
 KEEP_ALIVE: Final = b": keep-alive\n\n"
 REVOKED: Final = "The token of this stream was revoked or has expired; use another."
+LATE: Final = "The time to follow is over; the command runs on, so follow it again from here."
 
 
 class Pulse(Enum):
@@ -30,6 +34,7 @@ class Pulse(Enum):
 
     SILENT = 0
     ENDED = 1
+    LATE = 2
 
 
 def sse(payload: dict[str, Any], *, event_id: int | None = None) -> bytes:
@@ -47,18 +52,28 @@ def sse_response(frames: AsyncIterator[bytes]) -> StreamingHttpResponse:
 
 
 async def paced(
-    source: AsyncGenerator[T, None], *, ended: asyncio.Event, silence: float = SILENCE_SECONDS
+    source: AsyncGenerator[T, None],
+    *,
+    ended: asyncio.Event,
+    silence: float = SILENCE_SECONDS,
+    seconds: float = math.inf,
 ) -> AsyncGenerator[T | Pulse, None]:
-    """``source``, with ``SILENT`` whenever it had nothing for so long; ``ENDED`` is the last."""
+    """``source``, with ``SILENT`` whenever it had nothing for so long.
+
+    The last is ``ENDED``, or ``LATE`` when ``seconds`` have passed.
+    """
+    deadline = time.monotonic() + seconds
     stop = asyncio.ensure_future(ended.wait())
     step: asyncio.Future[T] | None = None
     try:
         while True:
             step = step or asyncio.ensure_future(anext(source))
             waiting: set[asyncio.Future[Any]] = {stop, step}
-            await asyncio.wait(waiting, timeout=silence, return_when=asyncio.FIRST_COMPLETED)
-            if stop.done():
-                yield Pulse.ENDED
+            left = deadline - time.monotonic()
+            patience = max(0.0, min(silence, left))
+            await asyncio.wait(waiting, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            if stop.done() or left <= 0:
+                yield Pulse.ENDED if stop.done() else Pulse.LATE
                 return
             if not step.done():
                 yield Pulse.SILENT
@@ -93,15 +108,28 @@ async def exec_stream_response(
     return sse_response(frames)
 
 
+async def follow_response(
+    principal: Principal, sandbox_id: str, command_id: str, *, offset: int, seconds: float
+) -> StreamingHttpResponse:
+    """A background command's output, until it ends or ``seconds`` have passed."""
+    events = background_client().background_follow(sandbox_id, command_id, offset=offset)
+    first = await anext(events)
+    return sse_response(_exec_frames(principal, first, events, seconds, follows=True))
+
+
 async def _exec_frames(
     principal: Principal,
     first: ExecEvent,
     events: AsyncGenerator[ExecEvent, None],
     seconds: float,
+    *,
+    follows: bool = False,
 ) -> AsyncIterator[bytes]:
+    """With ``follows`` the stream ends after ``seconds``, not the command."""
     yield _exec_frame(first, seconds)
+    limit = seconds if follows else math.inf
     with watched(principal) as ended:
-        async with aclosing(paced(events, ended=ended)) as rest:
+        async with aclosing(paced(events, ended=ended, seconds=limit)) as rest:
             try:
                 async for event in rest:
                     yield (
@@ -115,6 +143,8 @@ def pulse(between: Pulse) -> bytes:
     """What is sent between events."""
     if between is Pulse.SILENT:
         return KEEP_ALIVE
+    if between is Pulse.LATE:
+        return sse({"kind": "error", "code": "exec_timeout", "message": LATE})
     return sse({"kind": "error", "code": "token_revoked", "message": REVOKED})
 
 

@@ -10,13 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 from sandboxes.host.agent import questions
 from sandboxes.host.agent.frames import Answer, Ask, Ended, Fields, Output, lost, text
 from sandboxes.host.agent.link import Link
+from sandboxes.host.background import Background
 from sandboxes.host.output import GATHER_BYTES, GATHER_SECONDS, TIMELINE_LIMIT
 from sandboxes.host.positions import Position, Positions
 from sandboxes.host.recorder import Recorder, Seen, seen_in
@@ -51,6 +53,7 @@ class _Command:
         self.ended: asyncio.Future[Ended] = loop.create_future()
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
+        self.wrote: Callable[[], None] = _nobody_reads
         for future in (self.pid, self.ended):  # nobody need be waiting when one fails
             future.add_done_callback(lambda done: done.cancelled() or done.exception())
 
@@ -85,6 +88,7 @@ class _Command:
             log.warning("command %s is not recorded yet: %s", self.id, error)
             self._flush_in(RETRY_SECONDS)
             return
+        self.wrote()
         if self.link is not None:
             self.link.acknowledge(offset)
 
@@ -107,7 +111,9 @@ class Commands:
         self._box = box
         self._limit = timeline_limit
         self._running: dict[str, _Command] = {}
+        self._recalled: list[_Command] = []
         self._positions = Positions(Recorder.directory(box))
+        self.background = Background(box)
 
     # ---- for callers --------------------------------------------------------------------------
 
@@ -143,7 +149,10 @@ class Commands:
             reader.leave()
 
     async def start(self, request: ExecRequest, *, actor: Actor) -> int:
-        """Starts a command that nobody waits for, and answers its pid. Raises ``HostError``."""
+        """Starts a command that nobody waits for, and answers its pid. Raises ``HostError``.
+
+        One whose request says ``background`` can be found in ``background`` from then on.
+        """
         command = self._launch(request, actor, Nobody())
         return await asyncio.shield(command.pid)
 
@@ -162,12 +171,22 @@ class Commands:
 
     # ---- for the host -------------------------------------------------------------------------
 
+    def recall(self) -> None:
+        """The first half of ``recover``, while a pause keeps the agent from answering."""
+        self._recalled = self._restore_all()
+
+    @property
+    def recalled(self) -> bool:
+        """Whether commands wait for ``recover``."""
+        return bool(self._recalled)
+
     async def recover(self) -> None:
         """Goes on with the commands of a host that was killed. Call before the journal is shipped.
 
         Returns when all are taken up; their records are completed in the background.
         """
-        commands = self._restore_all()
+        commands = self._recalled or self._restore_all()
+        self._recalled = []
         try:
             known = {entry.command_id for entry in await questions.listed(self._box.agent_socket)}
         except HostError:
@@ -175,6 +194,7 @@ class Commands:
         for command in commands:
             attach = command.id in known
             self._begin(command, self._resume(command, attach=attach))
+        self.background.finish_all_but(set(self._running))
         for command_id in known - set(self._running):
             with suppress(HostError):
                 await questions.forget(self._box.agent_socket, command_id)
@@ -206,7 +226,7 @@ class Commands:
 
     async def close(self) -> None:
         """Stops following. The commands go on; a later ``recover`` completes their records."""
-        commands = list(self._running.values())
+        commands = [*self._running.values(), *self._recalled]
         tasks = [command.task for command in commands if command.task]
         for task in tasks:
             task.cancel()
@@ -218,7 +238,9 @@ class Commands:
             command.close()
             command.recorder.position.close()
         self._running.clear()
+        self._recalled = []
         self._positions.close()
+        self.background.close()
 
     # ---- one command --------------------------------------------------------------------------
 
@@ -246,6 +268,8 @@ class Commands:
 
     def _begin(self, command: _Command, work: Coroutine[Any, Any, None]) -> None:
         self._running[command.id] = command
+        if command.recorder.request.background:
+            command.wrote = partial(self.background.wrote, command.id)
         command.task = asyncio.create_task(work, name=f"command {command.id}")
         command.task.add_done_callback(lambda task: self._surprised(command, task))
 
@@ -295,6 +319,9 @@ class Commands:
         pid = Fields(await command.link.expect(Answer.STARTED, subject=subject)).u32()
         try:
             command.recorder.started(pid)
+            if command.recorder.request.background:
+                request, at = command.recorder.request, command.recorder.at
+                self.background.started(request, pid=pid, at=at)
         except OSError as error:
             with suppress(HostError):
                 await self.kill(command.id)
@@ -352,19 +379,24 @@ class Commands:
         elif not command.ended.done():
             command.ended.set_result(ended)
 
-    @staticmethod
-    async def _record_end(command: _Command, ended: Ended | HostError) -> None:
+    async def _record_end(self, command: _Command, ended: Ended | HostError) -> None:
+        known, error = (None, ended.code) if isinstance(ended, HostError) else (ended, None)
         while True:
             try:
-                if isinstance(ended, HostError):
-                    command.recorder.finish(None, error=ended.code)
-                else:
-                    command.recorder.finish(ended)
-            except OSError as error:
-                log.warning("the end of command %s is not recorded yet: %s", command.id, error)
+                if command.recorder.request.background:
+                    # Before the journal: whose last word makes a next host forget the command.
+                    command.recorder.flush()
+                    self.background.ended(command.id, known)
+                command.recorder.finish(known, error=error)
+            except OSError as trouble:
+                log.warning("the end of command %s is not recorded yet: %s", command.id, trouble)
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 return
+
+
+def _nobody_reads() -> None:
+    """Of a command that is not in the background."""
 
 
 def _no_record(error: OSError) -> HostError:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from sandboxes.host import wire
+from sandboxes.host import background_calls, wire
 from sandboxes.host.box import parse_spec
 from sandboxes.host.calls import Call
 from sandboxes.host.daemon import Host
@@ -210,6 +210,11 @@ class Server:
         await call.send(wire.stat_header(await files.stat(call.text("path"))))
 
 
+def _of_host(op: str) -> Callable[[Server, Call], Awaitable[None]]:
+    handler = background_calls.CALLS[op]
+    return lambda server, call: handler(server._host, call)
+
+
 _HANDLERS: Mapping[str, Callable[[Server, Call], Awaitable[None]]] = {
     "ping": Server._ping,
     "templates": Server._templates,
@@ -226,6 +231,7 @@ _HANDLERS: Mapping[str, Callable[[Server, Call], Awaitable[None]]] = {
     "make_dir": Server._make_dir,
     "move": Server._move,
     "stat": Server._stat,
+    **{op: _of_host(op) for op in background_calls.CALLS},
 }
 
 

@@ -25,8 +25,8 @@ class HostError(Exception):
     """Why the host did not do it.
 
     ``code`` is one of not_found, not_running, template_unavailable, host_full, host_unreachable,
-    not_permitted, no_such_file, is_directory, not_a_directory, not_a_file, file_exists, too_large,
-    no_space, name_too_long, pids_exhausted, agent_lost, invalid, internal. ``message`` is one
+    not_permitted, no_such_file, no_such_command, is_directory, not_a_directory, not_a_file,
+    file_exists, too_large, no_space, name_too_long, pids_exhausted, agent_lost, invalid, internal. ``message`` is one
     sentence that says what to do; ``extra`` is JSON.
     """
 

@@ -21,6 +21,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "write_file": {"path": "/workspace/f", "content": ""},
     "make_directory": {"path": "/workspace/d"},
     "move_path": {"source": "/workspace/f", "destination": "/workspace/g"},
+    "start_command": {"command": "true"},
     "write_batch": {"files": [{"path": "/workspace/f", "content": ""}]},
     "create_webhook": {"url": "http://203.0.113.9/hook"},
 }
@@ -56,6 +57,7 @@ class Route:
     def address(self, sandbox_id: str, *, account: Cast | None = None) -> str:
         """With the query that the route needs, and with what it names made for ``account``."""
         path = self.path.replace("{sandbox_id}", sandbox_id)
+        path = path.replace("{command_id}", "cmd_" + "0" * 26)
         for name, make in MADE.items():
             if account is not None and name in path:
                 path = path.replace(name, make(account))

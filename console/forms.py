@@ -52,12 +52,24 @@ class PairsField(forms.CharField):
         return pairs
 
 
+class LinesField(forms.CharField):
+    """Lines as a list. Empty ones are left out, and commas end lines too."""
+
+    widget = forms.Textarea
+
+    def to_python(self, value: str | None) -> list[str]:  # type: ignore[override]
+        return [
+            line.strip() for line in (value or "").replace(",", "\n").splitlines() if line.strip()
+        ]
+
+
 class SandboxForm(forms.Form):
     """The options of ``POST /v1/sandboxes``."""
 
     template = forms.ChoiceField(choices=[(name, name) for name in TEMPLATES])
     size = forms.CharField(max_length=32)
     network = forms.CharField(max_length=16)
+    allow_domains = LinesField(required=False)
     timeout_seconds = forms.IntegerField(
         min_value=TIMEOUT_MIN, max_value=TIMEOUT_MAX, initial=TIMEOUT_DEFAULT
     )
@@ -71,6 +83,7 @@ class SandboxForm(forms.Form):
             template=data["template"],
             size=data["size"],
             network=data["network"],
+            allow_domains=data["allow_domains"] or None,
             timeout_seconds=data["timeout_seconds"],
             env=data["env"] or {},
             metadata=data["metadata"] or {},

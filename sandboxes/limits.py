@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -14,7 +14,6 @@ from sandboxes.errors import InvalidRequest, NotAvailable, PlanLimit
 TEMPLATES: Final = ("python-3.12", "python-3.12-bare", "node-22", "debian-12")
 ALIASES: Final = {"ubuntu-24.04": "debian-12"}
 NETWORKS: Final = ("off", "restricted", "open")
-NETWORKS_HERE: Final = ("off",)
 REGION: Final = "local"
 REGION_LABEL: Final = "This machine"
 
@@ -35,13 +34,18 @@ NAME_BYTES: Final = 255
 
 @dataclass(frozen=True, slots=True)
 class SandboxRequest:
-    """A new sandbox as asked for. ``size`` None: the smallest with that cpu and memory."""
+    """A new sandbox as asked for. ``size`` None: the smallest with that cpu and memory.
+
+    ``allow_domains`` stands in place of the default allowlist of a restricted network, and means
+    nothing for the others.
+    """
 
     template: str
     size: str | None = None
     cpu: float | None = None
     memory_mb: int | None = None
     network: str = "off"
+    allow_domains: Sequence[str] | None = None
     timeout_seconds: int = TIMEOUT_DEFAULT
     on_timeout: str = "kill"
     auto_resume: bool = False
@@ -61,10 +65,6 @@ def checked(request: SandboxRequest) -> None:
         raise InvalidRequest(f"There is no such region here; leave it out or say {REGION!r}.")
     if request.network not in NETWORKS:
         raise InvalidRequest(f"network must be one of {', '.join(NETWORKS)}.")
-    if request.network not in NETWORKS_HERE:
-        raise NotAvailable(
-            f"The network mode {request.network!r} is not available on this host yet; use 'off'."
-        )
     if request.on_timeout == "pause":
         raise NotAvailable("on_timeout 'pause' is not available on this host yet; use 'kill'.")
 
@@ -171,7 +171,15 @@ def check_plan(request: SandboxRequest, *, plan: Plan, live: int) -> None:
     """Raise ``PlanLimit`` for what ``plan`` does not cover, with ``live`` sandboxes there."""
     if request.network not in plan.networks:
         raise PlanLimit(
-            f"The {plan.name} plan does not cover network {request.network!r}.", reason="network"
+            f"The {plan.name} plan does not cover network {request.network!r}; take one of "
+            f"{', '.join(plan.networks)}, or change the plan.",
+            reason="network",
+        )
+    if own_domains(request) is not None and not plan.custom_egress_allowlist:
+        raise PlanLimit(
+            f"The {plan.name} plan does not cover allow_domains; leave it out for the default "
+            "allowlist, or change the plan.",
+            reason="allow_domains",
         )
     check_timeout(request.timeout_seconds, plan=plan)
     if live >= plan.max_concurrent:
@@ -180,6 +188,11 @@ def check_plan(request: SandboxRequest, *, plan: Plan, live: int) -> None:
             "terminate one, or change the plan.",
             reason="concurrency",
         )
+
+
+def own_domains(request: SandboxRequest) -> Sequence[str] | None:
+    """The allowlist asked for, if the network is one that has any."""
+    return request.allow_domains if request.network == "restricted" else None
 
 
 def check_timeout(seconds: int, *, plan: Plan) -> None:

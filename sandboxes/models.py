@@ -37,12 +37,49 @@ ENDED = (Status.TERMINATED, Status.FAILED)
 """The states that a sandbox never leaves."""
 
 
+class DomainSource(models.TextChoices):
+    """Where a row of the default allowlist comes from."""
+
+    REGISTRY = "registry", "Package registry"
+    CODE_HOSTING = "code_hosting", "Code hosting"
+    LLM_API = "llm_api", "LLM API"
+    OPERATOR = "operator", "Operator"
+
+
+def tls_port() -> list[int]:
+    """What a domain is open on unless its row says more."""
+    return [443]
+
+
+class AllowedDomain(models.Model):
+    """A row of the default allowlist of restricted networks: a domain with all below it.
+
+    ``ports`` are open to TLS, ``http_ports`` to plain HTTP. Rows of ``registry`` follow the package
+    clients of the host's machine: switch one off rather than delete it, or it comes back.
+    """
+
+    domain = models.CharField(primary_key=True, max_length=253)
+    source = models.CharField(
+        max_length=16, choices=DomainSource.choices, default=DomainSource.OPERATOR
+    )
+    ports = ArrayField(models.PositiveIntegerField(), default=tls_port)
+    http_ports = ArrayField(models.PositiveIntegerField(), default=list, blank=True)
+    enabled = models.BooleanField(default=True)
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["source", "domain"]
+
+    def __str__(self) -> str:
+        return self.domain
+
+
 class Sandbox(models.Model):
     """One sandbox. Values of ``env`` never reach the database, only their names.
 
     ``actor`` is ``timeline.events.Actor.to_json()`` of who made it; ``reason`` is one machine word
     (``requested``, ``expired``, ``host_lost``…) and ``detail`` the sentence that people read.
     ``missing_since`` is when the host was first seen not to know a sandbox that should run.
+    ``allow_domains`` is a restricted network's own allowlist; null where the default one applies.
     """
 
     id = models.CharField(primary_key=True, max_length=40, default=new_sandbox_id, editable=False)
@@ -58,6 +95,7 @@ class Sandbox(models.Model):
     memory_mb = models.PositiveIntegerField()
     disk_mb = models.PositiveIntegerField()
     network = models.CharField(max_length=16)
+    allow_domains = ArrayField(models.CharField(max_length=253), null=True, blank=True)
     region = models.CharField(max_length=32)
     node_id = models.CharField(max_length=64)
     timeout_seconds = models.PositiveIntegerField()

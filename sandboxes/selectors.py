@@ -19,6 +19,7 @@ from accounts.asking import asker
 from accounts.models import Account, Size
 from accounts.policy import TOKEN_ROLE, Principal
 from accounts.tokens import Parsed, Stored
+from sandboxes.allowlist import default_domains
 from sandboxes.errors import InvalidRequest, SandboxNotFound
 from sandboxes.limits import REGION, REGION_LABEL
 from sandboxes.models import LIVE, Sandbox, Status
@@ -184,6 +185,7 @@ class Limits:
     account: Account
     sizes: list[SizeOffer]
     regions: list[tuple[str, str]]
+    egress_domains: list[str]
 
 
 def limits_of(account_id: str) -> Limits:
@@ -191,7 +193,7 @@ def limits_of(account_id: str) -> Limits:
     account = Account.objects.select_related("plan").get(id=account_id)
     allowed = set(account.plan.sizes.values_list("name", flat=True))
     sizes = [SizeOffer(size, size.name in allowed) for size in Size.objects.all()]
-    return Limits(account, sizes, [(REGION, REGION_LABEL)])
+    return Limits(account, sizes, [(REGION, REGION_LABEL)], default_domains())
 
 
 def tokens_ended(token_ids: Sequence[str], *, now: datetime) -> list[str]:

@@ -19,7 +19,7 @@ from accounts.models import Account, Size
 from accounts.origin import Origin
 from accounts.policy import Principal, Scope, require
 from accounts.services import audit_record
-from sandboxes import limits
+from sandboxes import allowlist, limits
 from sandboxes.errors import SandboxNotFound, WrongState
 from sandboxes.host.client import CreateSpec, HostClient
 from sandboxes.host.types import ExecRequest, HostError
@@ -50,6 +50,9 @@ async def sandbox_create(
     """
     require(principal, Scope.SANDBOXES_WRITE)
     limits.checked(request)
+    _own_domains(request)
+    if request.network == "restricted" and request.allow_domains is None:
+        await allowlist.registries_refresh(host_client())
     task = asyncio.create_task(_create(principal, request, origin))
     _creating.add(task)
     task.add_done_callback(_creating.discard)
@@ -107,6 +110,7 @@ def _fields(principal: Principal, request: SandboxRequest, size: Size) -> dict[s
         "memory_mb": size.memory_mb,
         "disk_mb": size.disk_mb,
         "network": request.network,
+        "allow_domains": _own_domains(request),
         "region": limits.REGION,
         "node_id": NODE,
         "timeout_seconds": request.timeout_seconds,
@@ -117,6 +121,11 @@ def _fields(principal: Principal, request: SandboxRequest, size: Size) -> dict[s
         "created_at": now,
         "expires_at": now + timedelta(seconds=request.timeout_seconds),
     }
+
+
+def _own_domains(request: SandboxRequest) -> list[str] | None:
+    names = limits.own_domains(request)
+    return None if names is None else allowlist.checked_domains(names)
 
 
 def _spec(sandbox: Sandbox, size: Size, env: Mapping[str, str]) -> CreateSpec:
@@ -134,6 +143,7 @@ def _spec(sandbox: Sandbox, size: Size, env: Mapping[str, str]) -> CreateSpec:
         on_timeout=sandbox.on_timeout,
         env=env,
         metadata=sandbox.metadata,
+        rules=allowlist.policy_of(sandbox).to_json(),
     )
 
 

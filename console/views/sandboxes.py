@@ -14,7 +14,7 @@ from console.forms import SandboxForm
 from console.signed_in import signed_in
 from sandboxes.errors import InvalidRequest, SandboxError
 from sandboxes.host.types import HostError
-from sandboxes.limits import NETWORKS, NETWORKS_HERE, TEMPLATES, TIMEOUT_DEFAULT
+from sandboxes.limits import NETWORKS, TEMPLATES, TIMEOUT_DEFAULT
 from sandboxes.models import Status
 from sandboxes.selectors import limits_of
 from sandboxes.services import sandbox_create
@@ -62,11 +62,12 @@ def sandbox_new(request: HttpRequest, principal: Principal) -> HttpResponse:
             form.add_error(None, str(error))
         except HostError as error:
             form.add_error(None, error.message)
+    limits = limits_of(principal.account_id)
     context = {
         "form": form,
-        "limits": limits_of(principal.account_id),
+        "limits": limits,
         "templates": TEMPLATES,
-        "networks": [(name, name in NETWORKS_HERE) for name in NETWORKS],
+        "networks": [(name, name in limits.account.plan.networks) for name in NETWORKS],
         "timeout_default": TIMEOUT_DEFAULT,
     }
     return render(request, "console/sandbox_new.html", context, status=422 if form.errors else 200)

@@ -38,6 +38,7 @@ def sandbox_json(sandbox: Sandbox) -> dict[str, Any]:
         "status": sandbox.status,
         "template": sandbox.template,
         "network": sandbox.network,
+        "allow_domains": sandbox.allow_domains,
         "size": sandbox.size,
         "cpu": float(sandbox.cpu),
         "memory_mb": sandbox.memory_mb,
@@ -81,7 +82,7 @@ def webhook_json(hook: Webhook) -> dict[str, Any]:
 
 
 def limits_json(limits: Limits) -> dict[str, Any]:
-    """The plan. No egress is offered yet, so its default allowlist is empty."""
+    """The plan, and what restricted networks reach by default."""
     plan = limits.account.plan
     sizes = [
         {
@@ -102,7 +103,7 @@ def limits_json(limits: Limits) -> dict[str, Any]:
         "max_named_snapshots": plan.max_named_snapshots,
         "max_timeout_seconds": plan.max_timeout_seconds,
         "custom_egress_allowlist": plan.custom_egress_allowlist,
-        "default_egress_domains": [],
+        "default_egress_domains": limits.egress_domains,
         "trial_credit_eur": float(plan.trial_credit_eur),
         "trial_credit_used_eur": 0.0,
         "max_running_lifetime_seconds": plan.max_running_lifetime_seconds,

@@ -33,7 +33,11 @@ class SandboxIn(Body):
     size: str | None = Field(None, description="`small`, `medium` or `large`.")
     cpu: float | None = Field(None, gt=0, description="Older way to say a size.")
     memory_mb: int | None = Field(None, gt=0, description="Older way to say a size.")
-    network: Literal["off", "restricted", "open"] = "off"
+    network: Literal["off", "restricted", "open"] = Field(
+        "off",
+        description="`off`: none. `restricted`: an allowlist of domains, over HTTPS by a proxy. "
+        "`open`: the internet, without private addresses.",
+    )
     timeout_seconds: Lifetime = TIMEOUT_DEFAULT
     on_timeout: Literal["kill", "pause"] = "kill"
     auto_resume: bool = False
@@ -41,7 +45,10 @@ class SandboxIn(Body):
     env: dict[str, str] = Field(default_factory=dict, description="For every command in it.")
     metadata: dict[str, str] = Field(default_factory=dict, description="To find it by.")
     region: str | None = None
-    allow_domains: list[str] | None = None
+    allow_domains: list[str] | None = Field(
+        None,
+        description="Instead of the default allowlist, subdomains included; `restricted` only.",
+    )
     volume: str | None = None
 
 
@@ -120,6 +127,7 @@ class SandboxOut(BaseModel):
     status: StatusName
     template: str
     network: Literal["off", "restricted", "open"]
+    allow_domains: list[str] | None
     size: str
     cpu: float
     memory_mb: int

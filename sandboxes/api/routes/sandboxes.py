@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router
 
 from accounts.database import in_database
-from sandboxes import selectors, services
+from sandboxes import allowlist, selectors, services
 from sandboxes.api.access import READ, WRITE, ApiRequest
 from sandboxes.api.replies import limits_json, nothing, page_json, reply, sandbox_json
 from sandboxes.api.schemas import (
@@ -53,6 +53,7 @@ async def list_sandboxes(request: ApiRequest, query: Query[ListQuery]) -> HttpRe
 @router.get("/limits", auth=READ, response=LimitsOut)
 async def get_limits(request: ApiRequest) -> HttpResponse:
     """What the plan covers."""
+    await allowlist.registries_refresh(services.host_client())
     limits = await in_database(selectors.limits_of, request.auth.principal.account_id)
     return reply(limits_json(limits))
 
@@ -102,6 +103,7 @@ def _wanted(payload: SandboxIn) -> SandboxRequest:
         cpu=payload.cpu,
         memory_mb=payload.memory_mb,
         network=payload.network,
+        allow_domains=payload.allow_domains,
         timeout_seconds=payload.timeout_seconds,
         on_timeout=payload.on_timeout,
         auto_resume=payload.auto_resume,
@@ -118,7 +120,6 @@ def _refuse_unavailable(payload: SandboxIn) -> None:
         "snapshot": payload.snapshot is not None,
         "volume": payload.volume is not None,
         "preview_auth": payload.preview_auth,
-        "allow_domains": bool(payload.allow_domains),
     }
     for name, wanted in asked.items():
         if wanted:

@@ -104,8 +104,6 @@ def test_what_makes_no_sense_is_told_in_a_sentence(
 @pytest.mark.parametrize(
     "change",
     [
-        {"network": "restricted"},
-        {"network": "open"},
         {"on_timeout": "pause"},
         {"volume": "data"},
         {"preview_auth": True},

@@ -50,6 +50,12 @@ class Call:
     def text(self, name: str) -> str:
         return _text(self.header, name)
 
+    def texts(self, name: str) -> list[str]:
+        value = self.header.get(name)
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+            raise _wrong(name, "a list of texts")
+        return value
+
     def flag(self, name: str) -> bool:
         value = self.header.get(name)
         if not isinstance(value, bool):

@@ -62,6 +62,11 @@ class Cgroups:
         return memory is not None and (memory / "cgroup.controllers").exists()
 
     @property
+    def _cpu(self) -> Path:
+        """Where CPU time is counted: a hierarchy of its own in version 1."""
+        return self._controllers.get("cpuacct") or self._controllers["cpu"]
+
+    @property
     def is_writable(self) -> bool:
         """In a container without privileges they are mounted, but for reading only."""
         return all(os.access(root, os.W_OK) for root in set(self._controllers.values()))
@@ -78,6 +83,7 @@ class Cgroups:
             folders=[root / path.lstrip("/") for root in self.roots],
             memory=self._controllers["memory"] / path.lstrip("/"),
             pids=self._controllers["pids"] / path.lstrip("/"),
+            cpu=self._cpu / path.lstrip("/"),
             unified=self.unified,
         )
 
@@ -89,6 +95,7 @@ class Group:
     folders: Sequence[Path]
     memory: Path
     pids: Path
+    cpu: Path
     unified: bool
 
     def counters(self) -> Counters:

@@ -38,6 +38,9 @@ __all__ = [
     "FileContent",
     "HostClient",
     "HostError",
+    "MeterInfo",
+    "MetricsInfo",
+    "SampleInfo",
     "Started",
     "Stat",
     "TemplateInfo",
@@ -87,6 +90,39 @@ class TemplateInfo:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class SampleInfo:
+    """``at`` in whole Unix seconds, ``cores`` busy on average since the one before, bytes."""
+
+    at: int
+    cores: float
+    memory: int
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsInfo:
+    """One sandbox's totals, whether it runs, and its samples of the last minute, oldest first."""
+
+    cpu_us: int
+    memory_kib_ms: int
+    running: bool
+    samples: list[SampleInfo]
+
+
+@dataclass(frozen=True, slots=True)
+class MeterInfo:
+    """Cumulative within one ``generation``, of which a later one is higher; final once ``ended``.
+
+    ``memory_kib_ms`` is the working set, integrated: KiB times milliseconds.
+    """
+
+    sandbox_id: str
+    generation: int
+    cpu_us: int
+    memory_kib_ms: int
+    ended: bool
+
+
 class HostClient:
     """Talks to one host over its unix socket. Every method raises ``HostError``."""
 
@@ -124,6 +160,25 @@ class HostClient:
     async def registries(self) -> tuple[Rule, ...]:
         """The package registries that the host's machine uses, as rules of an allowlist."""
         return Policy.from_json((await self._call("registries")).header["rules"]).rules
+
+    async def metrics(self, sandbox_id: str, *, since: int = 0) -> MetricsInfo:
+        """What a sandbox uses; samples later than the Unix second ``since``. Code: not_found."""
+        fields = {"sandbox_id": sandbox_id, "since": since}
+        header = (await self._call("metrics", fields)).header
+        return MetricsInfo(
+            cpu_us=header["cpu_us"],
+            memory_kib_ms=header["memory_kib_ms"],
+            running=header["running"],
+            samples=[SampleInfo(*row) for row in header["samples"]],
+        )
+
+    async def meters(self) -> list[MeterInfo]:
+        """What every sandbox has used: the running ones, and ended ones until ``meters_stored``."""
+        return [MeterInfo(*row) for row in (await self._call("meters")).header["meters"]]
+
+    async def meters_stored(self, sandbox_ids: Sequence[str]) -> None:
+        """The totals of these ended sandboxes are kept elsewhere; the host may forget them."""
+        await self._call("meters_stored", {"sandbox_ids": list(sandbox_ids)})
 
     async def exec(self, sandbox_id: str, request: ExecRequest, *, actor: Actor) -> ExecOutcome:
         """Run a command and wait for its end. A timeout is an outcome, not an error."""

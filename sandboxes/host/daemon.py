@@ -26,6 +26,7 @@ from sandboxes.host.connections import Connections
 from sandboxes.host.files import Files
 from sandboxes.host.images.store import NAMES, Store, Template, TemplateError
 from sandboxes.host.limits import LimitWatch
+from sandboxes.host.metering import Metering
 from sandboxes.host.pool import Pool
 from sandboxes.host.slots import Shape, Slot, SlotMaker
 from sandboxes.host.threads import in_thread
@@ -67,6 +68,7 @@ class Host:
         self.threads = ThreadPoolExecutor(_THREADS, "host")
         self._making = ThreadPoolExecutor(makers, "make")
         self._looking = ThreadPoolExecutor(1, "limits")
+        self.metering = Metering(self._looking)
         self._live: dict[str, Live] = {}
         self._creating: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -87,6 +89,7 @@ class Host:
         retiring = self._retired.run(self.threads)
         for work in (self.shipper.run(), self._pool.run(), self._look(), retiring):
             self.spawn(work)
+        self.spawn(self.metering.run())
 
     async def close(self) -> None:
         """Stop, and leave the sandboxes running for the next host to find."""
@@ -105,6 +108,7 @@ class Host:
         await self.connections.close(stop=not self._live)
         for executor in (self.threads, self._looking):
             executor.shutdown(wait=True)
+        self.metering.close()
         if not self._live:
             self.maker.clear()
 
@@ -216,9 +220,11 @@ class Host:
         """From here on it is this sandbox's slot; a killed host finds the first event or none."""
         try:
             box = Box.open(spec, directory, env, slot)
+            self.metering.begin(box)
             box.save("running")
             box.journal.append_many(events)
         except OSError as error:
+            await self.metering.drop(spec.sandbox_id)
             await self._abandon(spec, slot)
             raise HostError("host_full", f"The host cannot keep its record: {error}.") from error
         self.adopt(box)
@@ -259,6 +265,7 @@ class Host:
         await live.commands.settled(_CLOSE_SECONDS)
         await self._close_commands(live)
         await self.connections.detach(box.sandbox_id, network=box.spec.network)
+        await self.metering.end(box.sandbox_id, box.directory)
         died = "" if ending is not None else process.reap(box.slot.pidfd)
         events = await in_thread(self.threads, live.limits.look)
         starved = live.limits.is_out_of_memory()
@@ -276,6 +283,11 @@ class Host:
             removal.add_done_callback(self._removals.discard)
         await in_thread(self.threads, partial(endings.remove_outputs, directory))
         self._retired.add(journal, directory)
+
+    def keep_meter(self, directory: Path, slot: str) -> None:
+        """For an ended sandbox of which only this is not stored yet; before ``start``."""
+        self.metering.find_left(directory.name, directory, self.maker.group(slot))
+        self._retired.folders.add(directory)
 
     async def _close_commands(self, live: Live) -> None:
         try:

@@ -10,6 +10,7 @@ from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
 
+from sandboxes.host import totals
 from sandboxes.host.box import failed_event
 from sandboxes.host.slots import Slot, SlotMaker
 from sandboxes.host.threads import in_thread
@@ -19,6 +20,7 @@ from timeline.shipper import Shipper
 
 _RETRY_SECONDS = 1.0
 _STORED_SECONDS = 2.0
+_KEPT = ("journal", totals.FILE)
 
 log = logging.getLogger(__name__)
 
@@ -62,26 +64,26 @@ def abandon(maker: SlotMaker, slot: Slot, directory: Path) -> None:
 
 
 class Retired:
-    """Folders of ended sandboxes, each removed once its journal is stored and gone."""
+    """Folders of ended sandboxes, each removed once its journal and meter are stored and gone."""
 
     def __init__(self, shipper: Shipper) -> None:
         self._shipper = shipper
-        self._folders: set[Path] = set()
+        self.folders: set[Path] = set()
 
     def add(self, journal: Journal, directory: Path) -> None:
         """Nothing is appended any more; the shipper deletes the journal when it may."""
         self._shipper.remove(journal.sandbox_id)
-        self._folders.add(directory)
+        self.folders.add(directory)
 
     async def run(self, threads: Executor) -> None:
         """Until cancelled. Looking now and then costs less than waiting for each."""
         while True:
             await asyncio.sleep(_STORED_SECONDS)
-            self._folders -= await in_thread(threads, partial(_remove_stored, self._folders.copy()))
+            self.folders -= await in_thread(threads, partial(_remove_stored, self.folders.copy()))
 
 
 def _remove_stored(folders: set[Path]) -> set[Path]:
-    stored = {folder for folder in folders if not (folder / "journal").exists()}
+    stored = {folder for folder in folders if not any((folder / name).exists() for name in _KEPT)}
     for folder in stored:
         shutil.rmtree(folder, ignore_errors=True)
     return stored

@@ -54,6 +54,10 @@ def _found(host: Host) -> list[Remains]:
         except OSError:
             log.exception("Sandbox %s cannot be read; its folder is left", directory.name)
             continue
+        if state is not None and state.status == "ended" and not journal.last:
+            journal.delete()
+            host.keep_meter(directory, state.slot)
+            continue
         if state is None or not journal.last:
             log.info("Sandbox %s had not begun", directory.name)
             journal.delete()
@@ -94,9 +98,12 @@ async def _recover_one(host: Host, remains: Remains) -> Live | None:
     state, directory, journal = remains.state, remains.directory, remains.journal
     slot = host.maker.found(state.slot) if state.status == "running" else None
     if slot is not None and state.ending is None:
-        return host.adopt(Box(state.spec, directory, state.env, journal, slot))
+        box = Box(state.spec, directory, state.env, journal, slot)
+        host.metering.add(box)
+        return host.adopt(box)
     if slot is not None:
         await in_thread(host.threads, partial(host.maker.kill, slot))
+    await host.metering.left(directory.name, directory, host.maker.group(state.slot))
     await host.connections.detach(remains.sandbox_id, network=state.spec.network)
     if state.status == "running":
         await _finish(remains)

@@ -17,6 +17,7 @@ from sandboxes.host.box import parse_spec
 from sandboxes.host.calls import Call
 from sandboxes.host.daemon import Host
 from sandboxes.host.egress.policy import Policy
+from sandboxes.host.metering import metrics_header, rows_header
 from sandboxes.host.types import Directory, ExecEvent, HostError
 
 VERSION = "1"
@@ -139,6 +140,17 @@ class Server:
         await self._host.terminate(call.sandbox_id, actor=call.actor, reason=reason)
         await call.send({"ok": True})
 
+    async def _metrics(self, call: Call) -> None:
+        found = await self._host.metering.metrics(call.sandbox_id, since=call.number("since"))
+        await call.send(metrics_header(found))
+
+    async def _meters(self, call: Call) -> None:
+        await call.send(rows_header(await self._host.metering.rows()))
+
+    async def _meters_stored(self, call: Call) -> None:
+        await self._host.metering.stored(call.texts("sandbox_ids"))
+        await call.send({"ok": True})
+
     async def _shutdown(self, call: Call) -> None:
         await self._host.end_all(actor=call.actor)
         await call.send({"ok": True})
@@ -222,6 +234,9 @@ _HANDLERS: Mapping[str, Callable[[Server, Call], Awaitable[None]]] = {
     "registries": Server._registries,
     "create": Server._create,
     "terminate": Server._terminate,
+    "metrics": Server._metrics,
+    "meters": Server._meters,
+    "meters_stored": Server._meters_stored,
     "shutdown": Server._shutdown,
     "exec": Server._exec,
     "exec_stream": Server._exec_stream,

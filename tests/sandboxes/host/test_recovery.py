@@ -204,13 +204,14 @@ async def test_it_works_while_redis_is_away_and_tells_all_of_it_later(
         own.close()
 
 
-async def test_an_ended_sandbox_is_forgotten_once_its_events_are_stored(own: HostProcess) -> None:
+async def test_an_ended_sandbox_is_forgotten_once_all_of_it_is_stored(own: HostProcess) -> None:
     sandbox = await create(own)
     await sandbox.terminate()
     own.until_event(sandbox.id, "sandbox.terminated")
     folder = own.places.sandboxes / sandbox.id
     assert folder.is_dir()
     own.say_stored(sandbox.id)
+    await own.client.meters_stored([sandbox.id])
     await asyncio.to_thread(until, lambda: not folder.exists(), what="its folder is removed")
     with pytest.raises(HostError) as error:
         await sandbox.exec("true")

@@ -12,12 +12,13 @@ from typing import Any, Literal
 from sandboxes.host.client import CreateSpec
 from sandboxes.host.egress.policy import Policy
 from sandboxes.host.networks import MODES
+from sandboxes.host.paused import Paused
 from sandboxes.host.slots import Slot
 from sandboxes.host.types import HostError
 from timeline.events import Actor, Kind, NewEvent
 from timeline.journal import Journal
 
-Status = Literal["running", "ended"]
+Status = Literal["running", "paused", "ended"]
 
 _ID = re.compile(r"sbx_[0-9A-HJKMNP-TV-Z]{26}")
 _MAX_SECONDS = 86400 * 30
@@ -33,7 +34,7 @@ _BASE_ENV = {
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """Why a sandbox is terminated (requested, expired, shutdown) and who wanted it."""
+    """Why a sandbox is terminated (requested, expired, paused_expired…) and who wanted it."""
 
     reason: str
     actor: Actor
@@ -47,7 +48,7 @@ class State:
     """What outlives this process.
 
     ``slot`` is the name of the container that runs it. ``ending`` says why and for whom it is
-    being terminated, from the moment that is decided.
+    being terminated, from the moment that is decided; ``paused`` the same of a pause.
     """
 
     spec: CreateSpec
@@ -55,6 +56,7 @@ class State:
     slot: str
     status: Status
     ending: Ending | None = None
+    paused: Paused | None = None
 
     def save(self, directory: Path) -> None:
         """Written whole: a killed host leaves the old state or the new one."""
@@ -72,7 +74,8 @@ class State:
             ending = row["ending"] and Ending(
                 row["ending"]["reason"], Actor.from_json(row["ending"]["actor"])
             )
-            return cls(CreateSpec(**row["spec"]), row["env"], row["slot"], row["status"], ending)
+            spec, paused = CreateSpec(**row["spec"]), Paused.from_json(row.get("paused"))
+            return cls(spec, row["env"], row["slot"], row["status"], ending, paused)
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -113,9 +116,11 @@ class Box:
     def memory_mb(self) -> int:
         return self.spec.memory_mb
 
-    def save(self, status: Status, *, ending: Ending | None = None) -> None:
+    def save(
+        self, status: Status, *, ending: Ending | None = None, paused: Paused | None = None
+    ) -> None:
         """Note on disk how it stands."""
-        State(self.spec, self.env, self.slot.name, status, ending).save(self.directory)
+        State(self.spec, self.env, self.slot.name, status, ending, paused).save(self.directory)
 
 
 def environment(*parts: Mapping[str, str]) -> dict[str, str]:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from sandboxes.host.freezer import Freezer
+
 _NEEDED = ("memory", "cpu", "pids")
 
 
@@ -54,7 +56,8 @@ class Cgroups:
     @property
     def missing(self) -> list[str]:
         """Controllers without which a sandbox could not be held to its size."""
-        return [name for name in _NEEDED if name not in self._controllers]
+        needed = _NEEDED if self.unified else (*_NEEDED, "freezer")
+        return [name for name in needed if name not in self._controllers]
 
     @cached_property
     def unified(self) -> bool:
@@ -65,6 +68,11 @@ class Cgroups:
     def _cpu(self) -> Path:
         """Where CPU time is counted: a hierarchy of its own in version 1."""
         return self._controllers.get("cpuacct") or self._controllers["cpu"]
+
+    @property
+    def _freezer(self) -> Path:
+        """A hierarchy of its own in version 1, a file of every group in version 2."""
+        return self._controllers["memory" if self.unified else "freezer"]
 
     @property
     def is_writable(self) -> bool:
@@ -83,6 +91,7 @@ class Cgroups:
             folders=[root / path.lstrip("/") for root in self.roots],
             memory=self._controllers["memory"] / path.lstrip("/"),
             pids=self._controllers["pids"] / path.lstrip("/"),
+            freezer=Freezer(self._freezer / path.lstrip("/"), self.unified),
             cpu=self._cpu / path.lstrip("/"),
             unified=self.unified,
         )
@@ -95,6 +104,7 @@ class Group:
     folders: Sequence[Path]
     memory: Path
     pids: Path
+    freezer: Freezer
     cpu: Path
     unified: bool
 
@@ -105,6 +115,13 @@ class Group:
             oom_kills=_field(events, "oom_kill"),
             forks_refused=_field(self.pids / "pids.events", "max"),
         )
+
+    def memory_bytes(self) -> int:
+        """What it holds now; zero when the group is gone."""
+        name = "memory.current" if self.unified else "memory.usage_in_bytes"
+        with suppress(OSError, ValueError):
+            return int((self.memory / name).read_text())
+        return 0
 
     def processes(self) -> list[int]:
         """Ids on this machine of everything in the group."""

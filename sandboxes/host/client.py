@@ -40,6 +40,7 @@ __all__ = [
     "HostError",
     "MeterInfo",
     "MetricsInfo",
+    "PausedSandbox",
     "SampleInfo",
     "Started",
     "Stat",
@@ -55,6 +56,7 @@ EXEC_SLACK_SECONDS = 30.0
 @dataclass(frozen=True, slots=True)
 class CreateSpec:
     """What a sandbox is to be. ``expires_at`` is ISO-8601; ``cpu`` counts whole processors.
+
     ``rules`` is the allowlist of a restricted network, as ``egress.policy.Policy.to_json``.
     """
 
@@ -79,6 +81,14 @@ class Created:
     """A sandbox that runs, and how long the host took from the request to its agent's answer."""
 
     boot_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class PausedSandbox:
+    """What a pause keeps, memory and files in MB, and since when, in µs since the epoch."""
+
+    size_mb: int
+    at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +163,30 @@ class HostClient:
         await self._call("shutdown", actor=actor)
 
     async def sandboxes(self) -> list[str]:
-        """Ids of the sandboxes that run."""
-        ids: list[str] = (await self._call("sandboxes")).header["sandboxes"]
-        return ids
+        """Ids of the sandboxes that run or are paused."""
+        return list(await self.statuses())
+
+    async def statuses(self) -> dict[str, str]:
+        """running or paused, by the ids of the host's sandboxes."""
+        header = (await self._call("sandboxes")).header
+        paused = set(header["paused"])
+        return {one: "paused" if one in paused else "running" for one in header["sandboxes"]}
+
+    async def pause(
+        self, sandbox_id: str, *, snapshot_id: str, reason: str, actor: Actor
+    ) -> PausedSandbox:
+        """Hold everything in it still. Codes: paused, not_running, not_found."""
+        fields = {"sandbox_id": sandbox_id, "snapshot_id": snapshot_id, "reason": reason}
+        header = (await self._call("pause", fields, actor=actor)).header
+        return PausedSandbox(size_mb=header["size_mb"], at=header["at"])
+
+    async def resume(
+        self, sandbox_id: str, *, reason: str, timeout_seconds: int, expires_at: str, actor: Actor
+    ) -> None:
+        """Let everything in it go on. Codes: not_paused, not_running, not_found."""
+        clock = {"timeout_seconds": timeout_seconds, "expires_at": expires_at}
+        fields = {"sandbox_id": sandbox_id, "reason": reason, **clock}
+        await self._call("resume", fields, actor=actor)
 
     async def registries(self) -> tuple[Rule, ...]:
         """The package registries that the host's machine uses, as rules of an allowlist."""

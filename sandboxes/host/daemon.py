@@ -27,6 +27,8 @@ from sandboxes.host.files import Files
 from sandboxes.host.images.store import NAMES, Store, Template, TemplateError
 from sandboxes.host.limits import LimitWatch
 from sandboxes.host.metering import Metering
+from sandboxes.host.paused import Paused
+from sandboxes.host.pausing import Pause, Wake
 from sandboxes.host.pool import Pool
 from sandboxes.host.slots import Shape, Slot, SlotMaker
 from sandboxes.host.threads import in_thread
@@ -47,12 +49,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class Live:
-    """A sandbox that runs, with all that serves it. ``end`` is set once it is being ended."""
+    """A sandbox that runs or is paused, with all that serves it.
+
+    ``end`` is set once it is being ended.
+    """
 
     box: Box
     commands: Commands
     files: Files
     limits: LimitWatch
+    pause: Pause
     end: asyncio.Task[None] | None = None
 
 
@@ -132,8 +138,12 @@ class Host:
             log.error("Work of the host failed", exc_info=error)
 
     def ids(self) -> list[str]:
-        """Of the sandboxes that run."""
+        """Of the sandboxes that run or are paused."""
         return sorted(self._live)
+
+    def paused_ids(self) -> list[str]:
+        """Of the sandboxes that are paused."""
+        return sorted(name for name, live in self._live.items() if live.pause.state is not None)
 
     def templates(self) -> list[TemplateInfo]:
         """Every template there is a recipe for, and why some cannot be had."""
@@ -151,6 +161,12 @@ class Host:
         return shutil.disk_usage(self.maker.places.directory).free >= MIN_FREE_BYTES
 
     def live(self, sandbox_id: str) -> Live:
+        """One that can be worked in. Raises ``HostError`` as ``found``, and paused."""
+        live = self.found(sandbox_id)
+        live.pause.check()
+        return live
+
+    def found(self, sandbox_id: str) -> Live:
         """Raises ``HostError``: not_running for one that ended, not_found for one never seen."""
         live = self._live.get(sandbox_id)
         if live is not None and live.end is None:
@@ -230,13 +246,35 @@ class Host:
         self.adopt(box)
         self.shipper.add(box.journal)
 
-    def adopt(self, box: Box) -> Live:
-        """Serve a sandbox that runs, from now on."""
-        live = Live(box, Commands(box), Files(box), LimitWatch(box))
+    def adopt(self, box: Box, *, paused: Paused | None = None) -> Live:
+        """Serve a sandbox that runs or is paused, from now on."""
+        pause = Pause(box, self.threads, paused)
+        live = Live(box, Commands(box), Files(box), LimitWatch(box), pause)
         self._live[box.sandbox_id] = live
         self.connections.follow(box.sandbox_id, box.journal)
         asyncio.get_running_loop().add_reader(box.slot.pidfd, self._died, live)
         return live
+
+    async def pause(
+        self, sandbox_id: str, *, snapshot_id: str, actor: Actor, reason: str
+    ) -> Paused:
+        """Hold everything in a sandbox still. Raises ``HostError``."""
+        live = self.found(sandbox_id)
+        async with live.pause.lock:
+            self.found(sandbox_id)
+            paused = await live.pause.begin(snapshot_id=snapshot_id, reason=reason, actor=actor)
+            await self.metering.hold(sandbox_id)
+            return paused
+
+    async def resume(self, sandbox_id: str, wake: Wake) -> None:
+        """Let everything go on. Raises ``HostError``."""
+        live = self.found(sandbox_id)
+        async with live.pause.lock:
+            self.found(sandbox_id)
+            await live.pause.end(wake)
+            await self.metering.go_on(sandbox_id)
+            if live.commands.recalled:
+                await live.commands.recover()
 
     async def terminate(self, sandbox_id: str, *, actor: Actor, reason: str) -> None:
         """End a sandbox; returns when nothing of it runs and its last event is written."""
@@ -261,7 +299,10 @@ class Host:
         box = live.box
         if ending is not None:
             box.save("running", ending=ending)
-        await in_thread(self.threads, partial(self.maker.kill, box.slot))
+        async with live.pause.lock:
+            await in_thread(self.threads, partial(self.maker.kill, box.slot))
+        if live.commands.recalled:
+            await live.commands.recover()
         await live.commands.settled(_CLOSE_SECONDS)
         await self._close_commands(live)
         await self.connections.detach(box.sandbox_id, network=box.spec.network)

@@ -63,7 +63,7 @@ def _found(host: Host) -> list[Remains]:
             journal.delete()
             shutil.rmtree(directory)
             continue
-        if state.status == "running" and not ended_in(journal):
+        if state.status != "ended" and not ended_in(journal):
             host.connections.follow(directory.name, journal)
         found.append(Remains(state, directory, journal))
     return found
@@ -96,16 +96,16 @@ async def _recover_one_safely(host: Host, remains: Remains) -> Live | None:
 
 async def _recover_one(host: Host, remains: Remains) -> Live | None:
     state, directory, journal = remains.state, remains.directory, remains.journal
-    slot = host.maker.found(state.slot) if state.status == "running" else None
+    slot = host.maker.found(state.slot) if state.status != "ended" else None
     if slot is not None and state.ending is None:
         box = Box(state.spec, directory, state.env, journal, slot)
         host.metering.add(box)
-        return host.adopt(box)
+        return host.adopt(box, paused=state.paused)
     if slot is not None:
         await in_thread(host.threads, partial(host.maker.kill, slot))
     await host.metering.left(directory.name, directory, host.maker.group(state.slot))
     await host.connections.detach(remains.sandbox_id, network=state.spec.network)
-    if state.status == "running":
+    if state.status != "ended":
         await _finish(remains)
     host.shipper.add(journal)
     host.spawn(host.retire(directory, journal, slot))
@@ -159,6 +159,17 @@ async def _finish(remains: Remains) -> None:
     State(state.spec, state.env, state.slot, "ended").save(remains.directory)
 
 
+async def _take_up(host: Host, live: Live) -> None:
+    """A paused one's agent cannot answer; its commands are taken up when it is resumed."""
+    await live.pause.settle()
+    if live.pause.state is None:
+        await host.metering.go_on(live.box.sandbox_id)
+        await live.commands.recover()
+    else:
+        await host.metering.hold(live.box.sandbox_id)
+        live.commands.recall()
+
+
 async def _reattach(host: Host, live: Live) -> None:
     box = live.box
     try:
@@ -167,7 +178,7 @@ async def _reattach(host: Host, live: Live) -> None:
         log.exception("Sandbox %s is without its network", box.sandbox_id)
     try:
         async with asyncio.timeout(_RECOVER_SECONDS):
-            await live.commands.recover()
+            await _take_up(host, live)
     except Exception:
         log.exception("The commands of %s could not be found again", live.box.sandbox_id)
     host.shipper.add(live.box.journal)

@@ -8,7 +8,7 @@ import os
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,13 +18,21 @@ from sandboxes.host.calls import Call
 from sandboxes.host.daemon import Host
 from sandboxes.host.egress.policy import Policy
 from sandboxes.host.metering import metrics_header, rows_header
+from sandboxes.host.pausing import INTERRUPTED, Wake
 from sandboxes.host.types import Directory, ExecEvent, HostError
 
 VERSION = "1"
 _CONNECTIONS = 2048
 _REQUEST_SECONDS = 30.0
 _REFUSE_SECONDS = 2.0
-_REASONS = {"requested", "expired", "shutdown"}
+_REASONS = {
+    "requested",
+    "expired",
+    "paused_expired",
+    "shutdown",
+    "usage_exhausted",
+    "lifetime_cap_reached",
+}
 _CREDENTIALS = struct.Struct("iII")
 
 log = logging.getLogger(__name__)
@@ -102,7 +110,8 @@ class Server:
             return
         call = Call(frame, reader, writer)
         try:
-            await _handler(call.op)(self, call)
+            with self._interrupts(call):
+                await _handler(call.op)(self, call)
         except HostError as error:
             await call.send(wire.error_header(error))
         except (ConnectionError, TimeoutError):
@@ -111,6 +120,11 @@ class Server:
             log.exception("Operation %s failed", call.header.get("op"))
             failure = HostError("internal", "The sandbox host failed; its log says why.")
             await call.send(wire.error_header(failure))
+
+    def _interrupts(self, call: Call) -> AbstractContextManager[None]:
+        if call.op not in INTERRUPTED:
+            return nullcontext()
+        return self._host.live(call.sandbox_id).pause.interrupts()
 
     async def _ping(self, call: Call) -> None:
         ready = [info.name for info in self._host.templates() if info.ready]
@@ -122,7 +136,27 @@ class Server:
         await call.send({"ok": True, "templates": rows})
 
     async def _sandboxes(self, call: Call) -> None:
-        await call.send({"ok": True, "sandboxes": self._host.ids()})
+        paused = self._host.paused_ids()
+        await call.send({"ok": True, "sandboxes": self._host.ids(), "paused": paused})
+
+    async def _pause(self, call: Call) -> None:
+        paused = await self._host.pause(
+            call.sandbox_id,
+            snapshot_id=call.text("snapshot_id"),
+            reason=call.text("reason"),
+            actor=call.actor,
+        )
+        await call.send({"ok": True, "size_mb": paused.size_mb, "at": paused.at})
+
+    async def _resume(self, call: Call) -> None:
+        wake = Wake(
+            actor=call.actor,
+            reason=call.text("reason"),
+            timeout_seconds=call.number("timeout_seconds"),
+            expires_at=call.text("expires_at"),
+        )
+        await self._host.resume(call.sandbox_id, wake)
+        await call.send({"ok": True})
 
     async def _registries(self, call: Call) -> None:
         found = await self._host.connections.registries()
@@ -234,6 +268,8 @@ _HANDLERS: Mapping[str, Callable[[Server, Call], Awaitable[None]]] = {
     "registries": Server._registries,
     "create": Server._create,
     "terminate": Server._terminate,
+    "pause": Server._pause,
+    "resume": Server._resume,
     "metrics": Server._metrics,
     "meters": Server._meters,
     "meters_stored": Server._meters_stored,

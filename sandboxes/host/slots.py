@@ -238,6 +238,7 @@ class SlotMaker:
     def kill(self, slot: Slot) -> None:
         """End everything in it. Raises ``HostError`` when it will not die."""
         process.kill(slot.pidfd)
+        slot.group.freezer.thaw()  # what is frozen does not die
         if not process.ended(slot.pidfd, wait_seconds=_END_SECONDS):
             raise HostError("internal", "The sandbox does not die; the kernel holds a process.")
 
@@ -307,6 +308,7 @@ class SlotMaker:
 
 
 def _kill_leftover(group: Group) -> None:
+    group.freezer.thaw()
     for pid in group.processes():
         with suppress(OSError):
             fd = os.pidfd_open(pid)

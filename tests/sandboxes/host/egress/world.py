@@ -11,6 +11,7 @@ import asyncio
 import ctypes
 import os
 import socket
+import ssl
 import struct
 import subprocess
 import threading
@@ -110,7 +111,9 @@ class World:
 
         self.run(work())
 
-    def serve(self, address: str, port: int, handler: Handler) -> asyncio.Server:
+    def serve(
+        self, address: str, port: int, handler: Handler, *, tls: ssl.SSLContext | None = None
+    ) -> asyncio.Server:
         """A server of the internet. It runs in this process, its socket is over there."""
 
         def make() -> socket.socket:
@@ -123,7 +126,7 @@ class World:
         sock = self.internet.inside(make)
 
         async def start() -> asyncio.Server:
-            return await asyncio.start_server(handler, sock=sock)
+            return await asyncio.start_server(handler, sock=sock, ssl=tls)
 
         return self.run(start())
 

@@ -66,8 +66,14 @@ class TimelineConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channel
                 await self._serving
 
     async def dispatch(self, message: Mapping[str, Any]) -> None:
-        """Websocket messages go where Channels sends them; all others are control messages."""
-        if message["type"].startswith("websocket."):
+        """Websocket messages go where Channels sends them; all others are control messages.
+
+        Acknowledgements are many and touch no database: they are spared the hop to another thread
+        with which Channels tidies up connections before every message.
+        """
+        if message["type"] == "websocket.receive":
+            await self.websocket_receive(message)
+        elif message["type"].startswith("websocket."):
             await super().dispatch(message)
         elif (code := await self.ended_by(message)) is not None:
             await self._end(code, ENDED)

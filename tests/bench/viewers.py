@@ -15,12 +15,13 @@ import time
 
 from websockets.asyncio.client import ClientConnection, connect
 
+_ACKNOWLEDGE_EVERY = 32 * 1024
 _AT = re.compile(r'data-at=\\"(\d+)\\"')
 
 
 async def watch(socket: ClientConnection, edge: asyncio.Event, late: list[float]) -> None:
     """Read frames and acknowledge them, as the page does."""
-    received = 0
+    received = acknowledged = 0
     async for text in socket:
         now = time.time()
         assert isinstance(text, str)
@@ -28,7 +29,9 @@ async def watch(socket: ClientConnection, edge: asyncio.Event, late: list[float]
             if edge.is_set():
                 late.extend(now - int(at) / 1e6 for at in _AT.findall(text))
             received += len(json.loads(text)["html"])
-            await socket.send(json.dumps({"t": "ack", "bytes": received}))
+            if received - acknowledged >= _ACKNOWLEDGE_EVERY:
+                acknowledged = received
+                await socket.send(json.dumps({"t": "ack", "bytes": received}))
         elif '"edge"' in text:
             edge.set()
 

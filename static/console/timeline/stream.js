@@ -2,6 +2,8 @@
 
 const FIRST_RETRY = 400;
 const LAST_RETRY = 15_000;
+// The server pauses at 256 KiB unacknowledged; a word every 32 KiB keeps it going.
+const ACKNOWLEDGE_EVERY = 32 * 1024;
 const FINAL = { 4401: "signed-out", 4403: "forbidden", 4404: "gone" };
 
 export class Stream {
@@ -12,6 +14,7 @@ export class Stream {
     this.on = on;
     this.tries = 0;
     this.bytes = 0;
+    this.acknowledged = 0;
     this.timer = 0;
     addEventListener("online", () => this.#soon(0));
     document.addEventListener("visibilitychange", () => {
@@ -23,7 +26,7 @@ export class Stream {
     clearTimeout(this.timer);
     this.timer = 0;
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    this.bytes = 0;
+    this.bytes = this.acknowledged = 0;
     const socket = new WebSocket(`${scheme}//${location.host}${this.path}?after=${this.after()}`);
     this.socket = socket;
     socket.addEventListener("message", ({ data }) => {
@@ -39,8 +42,10 @@ export class Stream {
     this.on.frame(frame);
     if (frame.html === undefined) return;
     this.bytes += frame.html.length;
-    if (this.socket.readyState === WebSocket.OPEN)
-      this.socket.send(JSON.stringify({ t: "ack", bytes: this.bytes }));
+    if (this.bytes - this.acknowledged < ACKNOWLEDGE_EVERY) return;
+    if (this.socket.readyState !== WebSocket.OPEN) return;
+    this.acknowledged = this.bytes;
+    this.socket.send(JSON.stringify({ t: "ack", bytes: this.bytes }));
   }
 
   #closed(code) {

@@ -1,0 +1,77 @@
+"""What the documents say, held against the tree."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+CODE = ("accounts", "console", "sandboxes", "timeline", "clients")
+_LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+_TREE_PATH = re.compile(
+    r"`((?:accounts|clients|console|docs|sandboxes|static|templates|tests|timeline)/[^`\s*<]*)`"
+)
+_TARGET = re.compile(r"`make ([a-z-]+)")
+_VARIABLE = re.compile(r"""["'](ORKESTR_[A-Z_]+)["']""")
+
+
+def _name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
+def test_every_link_leads_somewhere(document: Path) -> None:
+    for target in _LINK.findall(document.read_text()):
+        if "://" not in target:
+            assert (document.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
+def test_every_path_that_is_named_is_there(document: Path) -> None:
+    for path in _TREE_PATH.findall(document.read_text()):
+        plain = path.split(":")[0].split(",")[0].rstrip("/")
+        braces = re.sub(r"\{.*", "", plain)
+        assert (ROOT / braces).exists(), path
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
+def test_every_make_target_exists(document: Path) -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in _TARGET.findall(document.read_text()):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_every_variable_the_code_reads_is_described() -> None:
+    described = (ROOT / "docs/architecture.md").read_text()
+    sources = [path for folder in CODE for path in (ROOT / folder).rglob("*.py")]
+    read = {name for path in sources for name in _VARIABLE.findall(path.read_text())}
+    missing = sorted(name for name in read if f"`{name}`" not in described)
+    assert not missing, f"docs/architecture.md does not describe {missing}"
+
+
+def test_every_dependency_has_its_reason() -> None:
+    reasons = (ROOT / "docs/dependencies.md").read_text().lower()
+    for file in sorted((ROOT / "requirements").glob("*.in")):
+        for line in file.read_text().splitlines():
+            name = re.match(r"[a-z0-9][a-z0-9_.-]*", line)
+            if name is None:
+                continue
+            plain = name.group().removeprefix("types-")
+            assert plain in reasons or plain.replace("-", " ") in reasons, name.group()
+
+
+def test_every_package_of_the_front_end_has_its_licence_beside_it() -> None:
+    vendored = {path.name for path in (ROOT / "static/vendor").iterdir() if path.is_file()}
+    assert vendored, "static/vendor is empty"
+    assert list((ROOT / "static/vendor/licences").glob("*.txt"))
+
+
+def test_no_lock_file_names_an_address() -> None:
+    locks = [*(ROOT / "requirements").glob("*.txt"), ROOT / "package-lock.json"]
+    for lock in locks:
+        assert not re.search(
+            r'"resolved"|--index-url|https?://[^\s"]+\.(?:whl|tgz|tar\.gz)', lock.read_text()
+        ), lock

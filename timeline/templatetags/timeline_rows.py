@@ -77,6 +77,12 @@ def ending(data: Mapping[str, Any]) -> str:
 
 
 @register.filter
+def words(name: object) -> str:
+    """A machine's word for people: ``idle_timeout`` as idle timeout."""
+    return name.replace("_", " ") if isinstance(name, str) else ""
+
+
+@register.filter
 def octal(mode: int | str | None) -> str:
     """A file's permission bits as people type them: 0644."""
     if mode is None or mode == "":

@@ -17,7 +17,8 @@ def event(record: Mapping[str, Any]) -> NewEvent | None:
 
     network.allowed has scheme, host, port, address, verdict, reason (how it ended), bytes_up,
     bytes_down, duration_ms. network.denied has host, port, verdict, reason and detail (a sentence),
-    and where adding a domain would help, ``allow``.
+    and where adding a domain would help, ``allow``. With ``left_out`` it stands for that many that
+    came in quick succession, and numbers are their sums.
     """
     match record.get("op"):
         case "closed":
@@ -29,12 +30,15 @@ def event(record: Mapping[str, Any]) -> NewEvent | None:
 
 def _allowed(record: Mapping[str, Any]) -> dict[str, Any]:
     numbers = ("bytes_up", "bytes_down", "duration_ms")
-    return {
+    data = {
         **_who(record),
         "verdict": "allowed",
         "reason": _text(record, "reason"),
         **{key: _number(record, key) for key in numbers},
     }
+    if left_out := _number(record, "left_out"):
+        data["left_out"] = left_out
+    return data
 
 
 def _denied(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from sandboxes.host.egress.channel import Channel
 from sandboxes.host.egress.dial import Dialler
 from sandboxes.host.egress.limits import Limits
 from sandboxes.host.egress.policy import Policy
-from sandboxes.host.egress.records import Connection, Denials, Tell
+from sandboxes.host.egress.records import Closings, Connection, Denials, Tell
 from sandboxes.host.egress.request import Target
 from sandboxes.host.egress.session import Session, answer
 
@@ -31,6 +31,7 @@ class Gate:
         self.policy = policy
         self.limits = proxy.limits
         self.denials = Denials(sandbox_id, tell=proxy.tell, limits=proxy.limits)
+        self.closings = Closings(sandbox_id, tell=proxy.tell, limits=proxy.limits)
         self.connections: set[Connection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self._proxy = proxy
@@ -73,7 +74,7 @@ class Gate:
     def closed(self, connection: Connection) -> None:
         """It is over."""
         self.connections.discard(connection)
-        connection.closed()
+        self.closings.add(connection)
 
     def update(self, policy: Policy) -> None:
         """Judge by ``policy`` from now on, what is already open included."""
@@ -100,6 +101,7 @@ class Gate:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self.denials.flush()
+        self.closings.flush()
 
 
 @dataclass(slots=True)

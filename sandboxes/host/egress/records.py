@@ -17,6 +17,8 @@ Tell = Callable[[dict[str, Any]], None]
 _numbers = itertools.count(1)
 _REPEAT_SECONDS = 1.0
 _TEXT_LIMIT = 300
+#: What is summed up of connections that come too fast.
+_COUNTED = ("left_out", "bytes_up", "bytes_down", "duration_ms")
 
 
 @dataclass(slots=True, eq=False)
@@ -42,19 +44,17 @@ class Connection:
         """The record of an open connection."""
         return {"op": "opened", **self._who()}
 
-    def closed(self) -> None:
-        """It is over, however it went."""
+    def closed(self) -> dict[str, Any]:
+        """The record of a connection that is over, however it went."""
         upstream = self.upstream
-        self.tell(
-            {
-                "op": "closed",
-                **self._who(),
-                "reason": self.reason,
-                "bytes_up": upstream.sent if upstream else 0,
-                "bytes_down": upstream.received if upstream else 0,
-                "duration_ms": int((asyncio.get_running_loop().time() - self.started) * 1000),
-            }
-        )
+        return {
+            "op": "closed",
+            **self._who(),
+            "reason": self.reason,
+            "bytes_up": upstream.sent if upstream else 0,
+            "bytes_down": upstream.received if upstream else 0,
+            "duration_ms": int((asyncio.get_running_loop().time() - self.started) * 1000),
+        }
 
     def cut(self, reason: str) -> None:
         """End it now, both ways."""
@@ -79,21 +79,75 @@ class Connection:
         }
 
 
-class Denials:
-    """Refusals of one sandbox, told at once and counted when they come too fast.
+class _Pace:
+    """How fast one sandbox's records may come; ``flush`` is called soon after some were too fast.
 
-    A program that knocks in a loop must not fill the timeline; the next record says how many
-    were left out.
+    A program that connects in a loop must not fill the timeline.
     """
+
+    def __init__(self, limits: Limits, flush: Callable[[], None]) -> None:
+        self._rate, self._burst = limits.events_per_second, float(limits.events_burst)
+        self._tokens = self._burst
+        self._filled = 0.0
+        self._flush = flush
+        self._timer: asyncio.TimerHandle | None = None
+
+    def allows(self) -> bool:
+        """Whether a record may be told now; otherwise it is to be counted."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        self._tokens = min(self._burst, self._tokens + (now - self._filled) * self._rate)
+        self._filled = now
+        if self._tokens >= 1:
+            self._tokens -= 1
+            return True
+        if self._timer is None:
+            self._timer = loop.call_later(_REPEAT_SECONDS, self._flush)
+        return False
+
+    def settle(self) -> None:
+        """What was counted is being told."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class Closings:
+    """Connections of one sandbox that are over. Of those that come too fast, the sum is told."""
 
     def __init__(self, sandbox_id: str, *, tell: Tell, limits: Limits) -> None:
         self._sandbox_id = sandbox_id
         self._tell = tell
-        self._rate, self._burst = limits.events_per_second, float(limits.events_burst)
-        self._tokens = self._burst
-        self._filled = 0.0
+        self._pace = _Pace(limits, self.flush)
+        self._counts = dict.fromkeys(_COUNTED, 0)
+
+    def add(self, connection: Connection) -> None:
+        """One that is over. The host hears of each, so that it knows what is still open."""
+        record = connection.closed()
+        if self._pace.allows():
+            self._tell(record)
+            return
+        for name in _COUNTED:
+            self._counts[name] += record.get(name, 1)
+        self._tell({"op": "counted", "sandbox_id": self._sandbox_id, "number": connection.number})
+
+    def flush(self) -> None:
+        """Tell what was counted so far."""
+        self._pace.settle()
+        if self._counts["left_out"]:
+            counts, self._counts = self._counts, dict.fromkeys(_COUNTED, 0)
+            nobody = {"scheme": "", "host": "", "port": 0, "address": "", "reason": "repeated"}
+            self._tell({"op": "closed", "sandbox_id": self._sandbox_id, **nobody, **counts})
+
+
+class Denials:
+    """Refusals of one sandbox, told at once, and counted when they come too fast."""
+
+    def __init__(self, sandbox_id: str, *, tell: Tell, limits: Limits) -> None:
+        self._sandbox_id = sandbox_id
+        self._tell = tell
+        self._pace = _Pace(limits, self.flush)
         self._left_out = 0
-        self._timer: asyncio.TimerHandle | None = None
 
     def add(
         self,
@@ -105,9 +159,8 @@ class Denials:
         allow: str = "",
     ) -> None:
         """One refusal. ``target`` is ``None`` when the request was not understood."""
-        if not self._has_token():
+        if not self._pace.allows():
             self._left_out += 1
-            self._arm()
             return
         self._send(
             scheme=target.scheme if target else "",
@@ -121,9 +174,7 @@ class Denials:
 
     def flush(self) -> None:
         """Tell what was left out so far."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._pace.settle()
         if self._left_out:
             count = self._left_out
             detail = f"{count} more connections were refused in quick succession."
@@ -134,17 +185,3 @@ class Denials:
     def _send(self, **data: object) -> None:
         left_out, self._left_out = self._left_out, 0
         self._tell({"op": "denied", "sandbox_id": self._sandbox_id, **data, "left_out": left_out})
-
-    def _has_token(self) -> bool:
-        now = asyncio.get_running_loop().time()
-        self._tokens = min(self._burst, self._tokens + (now - self._filled) * self._rate)
-        self._filled = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
-
-    def _arm(self) -> None:
-        if self._timer is None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(_REPEAT_SECONDS, self.flush)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 
 import pytest
 
+from sandboxes.host.egress.limits import Limits
 from sandboxes.host.egress.policy import Policy, Rule
 
 from .conftest import Proxies, Sandbox, drain
@@ -256,3 +258,16 @@ def test_two_sandboxes_have_two_allowlists(proxies: Proxies) -> None:
     assert one.denied("not_allowed").data["host"] == "six.example"
     assert other.allowed().data["host"] == "six.example"
     assert [e.kind for e in other.events()] == ["network.allowed"]
+
+
+def test_connecting_in_a_loop_does_not_fill_the_timeline_and_no_byte_goes_uncounted(
+    proxies_with: Callable[[Limits], Proxies],
+) -> None:
+    sandbox = proxies_with(Limits(events_per_second=0.01, events_burst=5)).sandbox(ALLOWED)
+    for _ in range(40):
+        assert connect(sandbox, f"{ALLOWED}:443") == OPEN + b"echo:hello"
+    sandbox.proxies.world.run(sandbox.proxies.client.remove(sandbox.id))
+    told = [event.data for event in sandbox.events() if event.kind == "network.allowed"]
+    assert len(told) < 20
+    assert sum(data.get("left_out", 1) for data in told) == 40
+    assert sum(data["bytes_up"] for data in told) == 40 * len(b"hello")

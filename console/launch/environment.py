@@ -17,6 +17,9 @@ _SECRET_NAMES = ("SECRET_KEY", "TOKEN_PEPPER")
 _INHERITED = (
     *("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE"),
     *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
+    # Which package registries the machine works from; sandboxes are pointed at the same.
+    *("PIP_CONFIG_FILE", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST"),
+    *("NPM_CONFIG_REGISTRY", "npm_config_registry", "NPM_CONFIG_USERCONFIG"),
     *("ORKESTR_DEBUG", "ORKESTR_LOG_JSON", "ORKESTR_ALLOWED_HOSTS", "ORKESTR_READY_SANDBOXES"),
     *("ORKESTR_WEBHOOK_RETRY_SECONDS", "ORKESTR_WEBHOOK_TIMEOUT_SECONDS"),
 )

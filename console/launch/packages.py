@@ -53,6 +53,8 @@ def to_test() -> list[Package]:
     return [
         _program("gcc"),
         _program("npm"),
+        _program("git"),
+        _program("openssl"),
         Package("libc6-dev", Path("/usr/include/stdio.h").exists),
         Package("chromium", _has_browser),
         Package("fonts-dejavu-core", Path("/usr/share/fonts/truetype/dejavu").is_dir),

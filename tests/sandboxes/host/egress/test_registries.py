@@ -51,6 +51,27 @@ def test_a_host_is_open_over_tls_and_where_its_client_says_so_without() -> None:
     )
 
 
+def test_a_machine_that_works_from_a_mirror_hands_it_on() -> None:
+    config = [
+        "global.index-url='https://mirror.example/simple'",
+        "global.extra-index-url='https://more.example/simple file:///srv/packages'",
+        "global.find-links='/srv/wheels'",
+        "install.trusted-host='mirror.example'",
+        ":env:.index-url='https://nearer.example/simple'",
+    ]
+    assert registries.environment(config, ["https://npm.example/"]) == {
+        "PIP_INDEX_URL": "https://nearer.example/simple",
+        "PIP_EXTRA_INDEX_URL": "https://more.example/simple",
+        "PIP_TRUSTED_HOST": "mirror.example",
+        "NPM_CONFIG_REGISTRY": "https://npm.example/",
+    }
+
+
+def test_passwords_and_folders_of_the_machine_stay_with_it() -> None:
+    config = ["global.index-url='https://me:secret@mirror.example/simple'", "install.cert='/x'"]
+    assert registries.environment(config, ["file:///srv/npm", "http://[broken"]) == {}
+
+
 async def test_a_client_that_is_not_there_adds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     rules = await registries.registry_rules()

@@ -57,7 +57,7 @@ class Servers:
         os.environ.setdefault("ORKESTR_READY_SANDBOXES", "2")
         # A webhook that is tried again, or waits for an answer, does so in less than a test's time.
         os.environ.setdefault("ORKESTR_WEBHOOK_RETRY_SECONDS", "0.3")
-        os.environ.setdefault("ORKESTR_WEBHOOK_TIMEOUT_SECONDS", "3")
+        os.environ.setdefault("ORKESTR_WEBHOOK_TIMEOUT_SECONDS", "5")
         me = identify(os.getpid())
         assert me is not None
         Records(folder).save(_OWNER, me)

@@ -13,8 +13,7 @@ from typing import Any, Final
 import orjson
 from celery import current_app
 from django.conf import settings
-from django.db import transaction
-from django.db.models import Q
+from django.db import connection, transaction
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
@@ -23,7 +22,7 @@ from accounts.ids import new_id
 from sandboxes.api.replies import sandbox_json
 from sandboxes.models import ENDED, Sandbox, Status
 from sandboxes.webhooks.kinds import EventType
-from sandboxes.webhooks.models import Delivery, Webhook
+from sandboxes.webhooks.models import Delivery
 from timeline.live import client
 
 logger = logging.getLogger(__name__)
@@ -31,6 +30,12 @@ logger = logging.getLogger(__name__)
 TASK: Final = "sandboxes.webhooks.send"
 _WOKEN: Final = "webhooks:woken"
 _WOKEN_MS: Final = 2000
+
+_WANTING: Final = """
+SELECT id FROM webhooks_webhook
+WHERE account_id = %s AND active AND (event_types IS NULL OR %s = ANY(event_types))
+ORDER BY id FOR KEY SHARE
+"""
 
 
 def sandbox_changed(sandbox: Sandbox, *, was: str) -> None:
@@ -76,12 +81,7 @@ def record(*, account_id: str, kind: EventType, subject: str, data: Mapping[str,
 
     ``subject`` is the id of what it is about. Call it in the transaction of the change.
     """
-    wants = Q(event_types__isnull=True) | Q(event_types__contains=[kind])
-    hooks = list(
-        Webhook.objects.filter(wants, account_id=account_id, active=True).values_list(
-            "id", flat=True
-        )
-    )
+    hooks = _wanting(account_id, kind)
     if not hooks:
         return 0
     event_id = new_id("evt")
@@ -92,6 +92,13 @@ def record(*, account_id: str, kind: EventType, subject: str, data: Mapping[str,
     )
     wake_on_commit()
     return len(hooks)
+
+
+def _wanting(account_id: str, kind: EventType) -> list[str]:
+    """Held until the transaction ends: a webhook that is deleted meanwhile must not fail it."""
+    with connection.cursor() as cursor:
+        cursor.execute(_WANTING, [account_id, kind.value])
+        return [row[0] for row in cursor.fetchall()]
 
 
 def _body(event_id: str, kind: EventType, data: Mapping[str, Any]) -> str:

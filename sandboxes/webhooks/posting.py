@@ -6,6 +6,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -17,6 +18,8 @@ from sandboxes.webhooks.targets import BadTarget, Target, resolve
 BODY_KEPT: Final = 1024
 _READ: Final = 16 * 1024
 _HEADERS_MAX: Final = 64 * 1024
+_CONNECT_SECONDS: Final = 3.0
+"""What an address has for itself while there is another to try."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +89,11 @@ async def _connect(
     secure = _tls() if target.scheme == "https" else None
     name = target.host if secure else None
     for address in found[:-1]:
-        try:
-            return await asyncio.open_connection(
-                address, target.port, ssl=secure, server_hostname=name, limit=_READ
-            )
-        except OSError:
-            continue
+        with suppress(OSError):  # TimeoutError is one
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                return await asyncio.open_connection(
+                    address, target.port, ssl=secure, server_hostname=name, limit=_READ
+                )
     return await asyncio.open_connection(
         found[-1], target.port, ssl=secure, server_hostname=name, limit=_READ
     )

@@ -1,7 +1,6 @@
 """The cookbook, with the official client and nothing else; each seen on its sandbox's timeline.
 
-Recipes 3, 4 and 9 need egress and pausing, which this host does not offer yet; recipe 2 runs
-without network until it does.
+Packages come from the registries of the machine that runs the tests, through the proxy.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ def test_1_code_that_fails_tells_why(sandbox_client: OrkestrClient) -> None:
 
 
 def test_2_an_agent_loop(sandbox_client: OrkestrClient) -> None:
-    sandbox = Sandbox.create(template="python-3.12")
+    sandbox = Sandbox.create(template="python-3.12", network="restricted")
     try:
         sandbox.exec("mkdir -p src && echo 'def add(a, b): return a - b' > src/calc.py")
         test = "cd src && python3 -c 'import calc; assert calc.add(2, 2) == 4, calc.add(2, 2)'"
@@ -76,6 +75,48 @@ def test_2_an_agent_loop(sandbox_client: OrkestrClient) -> None:
     finally:
         sandbox.terminate()
     seen(sandbox, *["command.started", "command.exited"] * 4, "sandbox.terminated")
+
+
+#: Asks the index that pip in the sandbox uses: its own, or the mirror it is pointed at.
+ASK_THE_INDEX = """
+import os, requests
+from pip._internal.models.index import PyPI
+answer = requests.get(os.environ.get("PIP_INDEX_URL") or PyPI.url, stream=True, timeout=30)
+print(answer.status_code)
+"""
+
+
+def test_3_install_packages_with_restricted_egress(sandbox_client: OrkestrClient) -> None:
+    with Sandbox.create(template="python-3.12-bare", network="restricted") as sandbox:
+        assert sandbox.exec("python3 -c 'import requests'").exit_code != 0
+        installed = sandbox.exec("pip install --quiet requests", timeout_seconds=120)
+        assert (installed.exit_code, installed.stderr) == (0, "")
+        sandbox.files.write("/workspace/ask.py", ASK_THE_INDEX)
+        assert sandbox.exec("python3 ask.py").stdout == "200\n"
+        other = "import requests; requests.get('https://not-listed.example.org/')"
+        assert "403" in sandbox.exec(f'python3 -c "{other}"').stderr
+    seen(sandbox, "command.started", "network.allowed", "network.denied", "sandbox.terminated")
+    (denied,) = events_after(sandbox_id=sandbox.id, kinds=["network.denied"])
+    assert denied.data["allow"] == "not-listed.example.org"
+
+
+def test_3_an_own_allowlist_leaves_out_the_registries(sandbox_client: OrkestrClient) -> None:
+    own = ["example.org"]
+    with Sandbox.create(
+        template="python-3.12-bare", network="restricted", allow_domains=own
+    ) as sandbox:
+        refused = sandbox.exec("pip install --retries 0 requests", timeout_seconds=60)
+        assert refused.exit_code != 0
+    seen(sandbox, "network.denied")
+
+
+def test_4_packages_of_a_session_that_will_be_parked(sandbox_client: OrkestrClient) -> None:
+    with Sandbox.create(template="node-22", network="restricted", timeout_seconds=3600) as sandbox:
+        installed = sandbox.exec("npm init -y && npm install lodash", timeout_seconds=120)
+        assert installed.exit_code == 0, installed.stderr
+        script = 'console.log(require("lodash").chunk([1, 2, 3], 2).length)'
+        assert sandbox.exec(f"node -e '{script}'").stdout == "2\n"
+    seen(sandbox, "command.started", "network.allowed", "sandbox.terminated")
 
 
 def test_5_data_in_artifact_out(sandbox_client: OrkestrClient) -> None:

@@ -91,11 +91,16 @@ class Nat:
         """What a sandbox's resolv.conf names. Empty when the machine has nothing usable."""
         return [asked for asked, _ in self._resolvers()]
 
-    async def attach(self, sandbox_id: str, init_pid: int) -> Link:
-        """Give a created, not yet started sandbox its interface. Raises ``NatError``."""
+    async def attach(self, sandbox_id: str, init_pid: int, *, keep: bool = False) -> Link:
+        """Give a sandbox its interface, or with ``keep`` find the one it has. Raises ``NatError``.
+
+        Nothing but the agent runs in it yet.
+        """
         async with self._lock:
             links = await self.links()
             if sandbox_id in links:
+                if keep:
+                    return links[sandbox_id]
                 await self._remove(links[sandbox_id])
             address = self._next_address({link.address for link in links.values()})
             link = Link(sandbox_id, self._name(sandbox_id), address)

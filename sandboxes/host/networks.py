@@ -74,8 +74,7 @@ class Networks:
         (a host that restarted), it applies ``policy`` and leaves the rest.
         """
         if mode == "open":
-            link = (await self._nat.links()).get(sandbox_id)
-            link = link or await self._nat.attach(sandbox_id, init_pid)
+            link = await self._nat.attach(sandbox_id, init_pid, keep=True)
             return Attachment(sandbox_id, mode, str(link.address))
         if mode == "restricted":
             await self._restrict(sandbox_id, init_pid, policy or Policy())

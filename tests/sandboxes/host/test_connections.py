@@ -35,7 +35,7 @@ def probe(text):
         socket.create_connection((address, int(port)), 3).close()
     except OSError:
         return
-    print(text, flush=True)
+    sys.stdout.write(text + "\\n")
 threads = [threading.Thread(target=probe, args=(text,)) for text in sys.argv[1:]]
 [thread.start() for thread in threads]
 [thread.join() for thread in threads]

@@ -26,6 +26,7 @@ PLANS: dict[str, dict[str, Any]] = {
         "max_timeout_seconds": 3600,
         "max_running_lifetime_seconds": 4 * 3600,
         "trial_credit_eur": 5,
+        "stops_at_credit": True,
     },
     "payg": {
         "networks": ["off", "restricted", "open"],

@@ -40,6 +40,12 @@ app.config_from_object(
         "beat_schedule": {
             # A round that a busy worker did not get to in five seconds is not worth catching up.
             "reap": {"task": "sandboxes.reap", "schedule": 1.0, "options": {"expires": 5}},
+            # Totals are cumulative: a round that is late or lost is made up for by the next.
+            "usage": {
+                "task": "sandboxes.usage.collect",
+                "schedule": 3.0,
+                "options": {"expires": 5},
+            },
             # Retries, and whatever a worker was not told of when it was committed.
             "webhooks": {
                 "task": "sandboxes.webhooks.send",
@@ -50,7 +56,9 @@ app.config_from_object(
         },
     }
 )
-app.autodiscover_tasks(["accounts", "sandboxes", "sandboxes.webhooks", "timeline"])
+app.autodiscover_tasks(
+    ["accounts", "sandboxes", "sandboxes.usage", "sandboxes.webhooks", "timeline"]
+)
 # The tail of the event streams lives as long as the worker, not as long as a broker connection.
 app.steps["worker"].add("timeline.bootstep.TailStep")
 

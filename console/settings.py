@@ -45,6 +45,7 @@ INSTALLED_APPS = [
     "timeline",
     "accounts",
     "sandboxes",
+    "sandboxes.usage",
     "sandboxes.webhooks",
     "console",
 ]

@@ -33,6 +33,10 @@ class PlanLimit(SandboxError):  # noqa: N818 - the word of the wire
         self.reason = reason
 
 
+class UsageExhausted(PlanLimit):
+    """The account has used up what its plan lets it use."""
+
+
 class InvalidRequest(SandboxError):  # noqa: N818 - reads as what it says
     """What was asked for makes no sense, or is more than a request may hold."""
 

@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Final
 
 from accounts.models import Plan, Size
-from sandboxes.errors import InvalidRequest, NotAvailable, PlanLimit
+from sandboxes.errors import InvalidRequest, NotAvailable, PlanLimit, UsageExhausted
 
 TEMPLATES: Final = ("python-3.12", "python-3.12-bare", "node-22", "debian-12")
 ALIASES: Final = {"ubuntu-24.04": "debian-12"}
@@ -193,6 +194,20 @@ def check_plan(request: SandboxRequest, *, plan: Plan, live: int) -> None:
 def own_domains(request: SandboxRequest) -> Sequence[str] | None:
     """The allowlist asked for, if the network is one that has any."""
     return request.allow_domains if request.network == "restricted" else None
+
+
+def check_credit(*, plan: Plan, spent_eur: Decimal) -> None:
+    """Raise ``UsageExhausted`` when nothing more may run for what the account has spent."""
+    if plan.stops_at_credit and spent_eur >= plan.trial_credit_eur:
+        raise UsageExhausted(credit_used_up(plan), reason="trial_exhausted")
+
+
+def credit_used_up(plan: Plan) -> str:
+    """The sentence for it."""
+    return (
+        f"The {plan.name} plan's credit of {plan.trial_credit_eur:.2f} EUR is used up; "
+        "change the plan to go on."
+    )
 
 
 def check_timeout(seconds: int, *, plan: Plan) -> None:

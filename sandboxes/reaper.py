@@ -14,6 +14,7 @@ from django.db import connection
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from sandboxes import caps
 from sandboxes.host.types import HostError
 from sandboxes.models import ENDED, LIVE, Sandbox, Status
 from sandboxes.services import host_client, sandbox_ended, sandbox_fail
@@ -43,6 +44,7 @@ def reap() -> None:
             return
         now = timezone.now()
         expire(now=now)
+        caps.enforce(now=now, terminate=terminate_on_host)
         give_up_starting(now=now)
         reconcile(known=set(known), now=now)
 

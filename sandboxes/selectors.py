@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Final
 
 from django.db import connection
@@ -23,6 +24,7 @@ from sandboxes.allowlist import default_domains
 from sandboxes.errors import InvalidRequest, SandboxNotFound
 from sandboxes.limits import REGION, REGION_LABEL
 from sandboxes.models import LIVE, Sandbox, Status
+from sandboxes.usage.selectors import spent_eur
 from timeline.events import Actor
 
 SANDBOX_ID: Final = re.compile(r"sbx_[0-9A-HJKMNP-TV-Z]{26}")
@@ -186,6 +188,12 @@ class Limits:
     sizes: list[SizeOffer]
     regions: list[tuple[str, str]]
     egress_domains: list[str]
+    spent_eur: Decimal
+
+    @property
+    def credit_used_eur(self) -> Decimal:
+        """What is beyond the credit is billed, not used of it."""
+        return min(self.spent_eur, self.account.plan.trial_credit_eur)
 
 
 def limits_of(account_id: str) -> Limits:
@@ -193,7 +201,8 @@ def limits_of(account_id: str) -> Limits:
     account = Account.objects.select_related("plan").get(id=account_id)
     allowed = set(account.plan.sizes.values_list("name", flat=True))
     sizes = [SizeOffer(size, size.name in allowed) for size in Size.objects.all()]
-    return Limits(account, sizes, [(REGION, REGION_LABEL)], default_domains())
+    regions = [(REGION, REGION_LABEL)]
+    return Limits(account, sizes, regions, default_domains(), spent_eur(account_id))
 
 
 def tokens_ended(token_ids: Sequence[str], *, now: datetime) -> list[str]:

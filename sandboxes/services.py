@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 
 from django.conf import settings
@@ -15,7 +15,7 @@ from django.utils import timezone
 from accounts.announce import account_group, announce
 from accounts.database import in_database
 from accounts.ids import new_id
-from accounts.models import Account, Size
+from accounts.models import Account, Plan, Size
 from accounts.origin import Origin
 from accounts.policy import Principal, Scope, require
 from accounts.services import audit_record
@@ -26,6 +26,7 @@ from sandboxes.host.types import ExecRequest, HostError
 from sandboxes.limits import SandboxRequest
 from sandboxes.models import ENDED, Sandbox, Status, new_sandbox_id
 from sandboxes.selectors import Target, live_count, sandbox_for
+from sandboxes.usage.selectors import spent_eur
 from sandboxes.webhooks.outbox import sandbox_changed
 from timeline.events import Actor, Kind, NewEvent
 from timeline.services import events_append
@@ -91,14 +92,23 @@ def sandbox_reserve(
     allowed = set(plan.sizes.values_list("name", flat=True))
     size = limits.size_for(request, menu=list(Size.objects.all()), plan=plan, allowed=allowed)
     limits.check_plan(request, plan=plan, live=live_count(account.id))
-    sandbox = Sandbox.objects.create(**_fields(principal, request, size))
+    limits.check_credit(plan=plan, spent_eur=spent_eur(account.id))
+    sandbox = Sandbox.objects.create(**_fields(principal, request, size, plan))
     _audit_person(principal, "sandbox.created", sandbox, origin)
     _announce(sandbox)
     return sandbox, _spec(sandbox, size, request.env)
 
 
-def _fields(principal: Principal, request: SandboxRequest, size: Size) -> dict[str, object]:
+def _fields(
+    principal: Principal, request: SandboxRequest, size: Size, plan: Plan
+) -> dict[str, object]:
     now = timezone.now()
+    expires_at = limits.capped_expiry(
+        now=now,
+        started_at=now,
+        seconds=request.timeout_seconds,
+        lifetime_seconds=plan.max_running_lifetime_seconds,
+    )
     return {
         "id": new_sandbox_id(),
         "account_id": principal.account_id,
@@ -119,7 +129,7 @@ def _fields(principal: Principal, request: SandboxRequest, size: Size) -> dict[s
         "env_names": sorted(request.env),
         "metadata": dict(request.metadata),
         "created_at": now,
-        "expires_at": now + timedelta(seconds=request.timeout_seconds),
+        "expires_at": expires_at,
     }
 
 
@@ -231,6 +241,7 @@ def sandbox_set_timeout(*, principal: Principal, sandbox_id: str, timeout_second
     check_running(Target(sandbox.id, sandbox.status, sandbox.reason), sandbox_id=sandbox_id)
     plan = sandbox.account.plan
     limits.check_timeout(timeout_seconds, plan=plan)
+    limits.check_credit(plan=plan, spent_eur=spent_eur(sandbox.account_id))
     was = sandbox.expires_at
     now = timezone.now()
     sandbox.expires_at = limits.capped_expiry(
@@ -276,6 +287,14 @@ _WHY_NOT = {
     Status.TERMINATED: "The sandbox was terminated; create another.",
 }
 
+_WHY_ENDED = {
+    "expired": "The sandbox was terminated because its timeout ran out; create another.",
+    "usage_exhausted": "The sandbox was terminated because the account's credit is used up; "
+    "change the plan.",
+    "lifetime_cap_reached": "The sandbox was terminated because it had run as long as the plan "
+    "allows; create another.",
+}
+
 
 def check_running(target: Target | None, *, sandbox_id: str) -> Target:
     """``target``, if commands and files can be had in it. ``SandboxNotFound``, ``WrongState``."""
@@ -283,9 +302,8 @@ def check_running(target: Target | None, *, sandbox_id: str) -> Target:
         raise SandboxNotFound(sandbox_id)
     if target.status == Status.RUNNING:
         return target
-    if target.status == Status.TERMINATED and target.reason == "expired":
-        raise WrongState("The sandbox was terminated because its timeout ran out; create another.")
-    raise WrongState(_WHY_NOT[Status(target.status)])
+    why = _WHY_ENDED.get(target.reason) if target.status == Status.TERMINATED else None
+    raise WrongState(why or _WHY_NOT[Status(target.status)])
 
 
 def exec_request(

@@ -21,6 +21,7 @@ from sandboxes.errors import (
     PlanLimit,
     SandboxError,
     SandboxNotFound,
+    UsageExhausted,
     WebhookNotFound,
     WrongState,
 )
@@ -46,6 +47,7 @@ _DOMAIN: Final[dict[type[SandboxError], Answer]] = {
     WebhookNotFound: Answer(404),
     WrongState: Answer(409),
     PlanLimit: Answer(403, "plan_limit"),
+    UsageExhausted: Answer(403, "usage_exhausted"),
     InvalidRequest: Answer(422),
     NotAvailable: Answer(422, "not_available"),
 }

@@ -11,10 +11,12 @@ import orjson
 from django.http import HttpResponse
 
 from sandboxes.host.ledger import BackgroundCommand, Slice
+from sandboxes.host.meter import INTERVAL_SECONDS, WINDOW_SECONDS
 from sandboxes.host.output import unfinished_character
 from sandboxes.host.types import Directory, Entry, ExecOutcome, FileContent, Stat
 from sandboxes.models import Sandbox
 from sandboxes.selectors import Limits, Page
+from sandboxes.usage.metrics import Metrics
 from sandboxes.webhooks.models import Webhook
 
 
@@ -105,8 +107,43 @@ def limits_json(limits: Limits) -> dict[str, Any]:
         "custom_egress_allowlist": plan.custom_egress_allowlist,
         "default_egress_domains": limits.egress_domains,
         "trial_credit_eur": float(plan.trial_credit_eur),
-        "trial_credit_used_eur": 0.0,
+        "trial_credit_used_eur": float(limits.credit_used_eur),
         "max_running_lifetime_seconds": plan.max_running_lifetime_seconds,
+    }
+
+
+def metrics_json(metrics: Metrics) -> dict[str, Any]:
+    """Live usage and the window. Percentages are of the sandbox's size."""
+    sandbox, now = metrics.sandbox, metrics.now
+    return {
+        "sandbox_id": sandbox.id,
+        "sandbox_status": sandbox.status,
+        "as_of": metrics.as_of.isoformat(),
+        "as_of_unix": int(metrics.as_of.timestamp()),
+        "sample_interval_seconds": INTERVAL_SECONDS,
+        "window_seconds": WINDOW_SECONDS,
+        "cpu": {
+            "cores": float(sandbox.cpu),
+            "usage_cores": now.cores if now else None,
+            "usage_percent": metrics.cpu_percent(now) if now else None,
+        },
+        "memory": {
+            "limit_bytes": metrics.memory_limit,
+            "usage_bytes": now.memory if now else None,
+            "usage_percent": metrics.memory_percent(now) if now else None,
+        },
+        "lifetime": {
+            "cpu_seconds": metrics.lifetime.cpu_seconds,
+            "gb_seconds": round(metrics.lifetime.gb_seconds, 6),
+        },
+        "samples": [
+            {
+                "t": _moment(one.at),
+                "cpu_percent": metrics.cpu_percent(one),
+                "mem_bytes": one.memory,
+            }
+            for one in metrics.samples
+        ],
     }
 
 

@@ -10,6 +10,7 @@ from sandboxes.limits import TIMEOUT_DEFAULT, TIMEOUT_MAX, TIMEOUT_MIN
 
 COMMAND_TIMEOUT_MAX = 3600
 SEQ_MAX = 2**63 - 1
+SECONDS_MAX = 2**53
 
 StatusName = Literal["starting", "running", "pausing", "paused", "resuming", "terminated", "failed"]
 
@@ -104,6 +105,12 @@ class ListQuery(BaseModel):
     cursor: str | None = Field(None, max_length=100)
 
 
+class MetricsQuery(BaseModel):
+    """Which samples."""
+
+    since: int = Field(0, ge=0, le=SECONDS_MAX, description="Only later ones, in Unix seconds.")
+
+
 class PathQuery(BaseModel):
     """Which path."""
 
@@ -185,6 +192,52 @@ class LimitsOut(BaseModel):
     trial_credit_eur: float
     trial_credit_used_eur: float
     max_running_lifetime_seconds: int | None
+
+
+class CpuOut(BaseModel):
+    """``usage_percent`` is of all ``cores``. Null when the sandbox does not run."""
+
+    cores: float
+    usage_cores: float | None
+    usage_percent: float | None
+
+
+class MemoryOut(BaseModel):
+    """The working set: what the kernel could not just drop. Null when the sandbox does not run."""
+
+    limit_bytes: int
+    usage_bytes: int | None
+    usage_percent: float | None
+
+
+class LifetimeOut(BaseModel):
+    """What a sandbox has used in all. A GB is 2**30 bytes of working set."""
+
+    cpu_seconds: float
+    gb_seconds: float
+
+
+class SampleOut(BaseModel):
+    """One second of the window."""
+
+    t: str
+    cpu_percent: float
+    mem_bytes: int
+
+
+class MetricsOut(BaseModel):
+    """Live usage; ``samples`` is the window, oldest first."""
+
+    sandbox_id: str
+    sandbox_status: StatusName
+    as_of: str
+    as_of_unix: int
+    sample_interval_seconds: int
+    window_seconds: int
+    cpu: CpuOut
+    memory: MemoryOut
+    lifetime: LifetimeOut
+    samples: list[SampleOut]
 
 
 class ExecOut(BaseModel):

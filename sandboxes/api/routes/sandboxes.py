@@ -10,11 +10,13 @@ from ninja import Query, Router
 from accounts.database import in_database
 from sandboxes import allowlist, selectors, services
 from sandboxes.api.access import READ, WRITE, ApiRequest
-from sandboxes.api.replies import limits_json, nothing, page_json, reply, sandbox_json
+from sandboxes.api.replies import limits_json, metrics_json, nothing, page_json, reply, sandbox_json
 from sandboxes.api.schemas import (
     ErrorOut,
     LimitsOut,
     ListQuery,
+    MetricsOut,
+    MetricsQuery,
     PageOut,
     SandboxIn,
     SandboxOut,
@@ -22,6 +24,7 @@ from sandboxes.api.schemas import (
 )
 from sandboxes.errors import InvalidRequest, NotAvailable
 from sandboxes.limits import METADATA_MAX, SandboxRequest
+from sandboxes.usage.metrics import metrics_of
 
 router: Final = Router(tags=["Sandboxes"])
 
@@ -65,6 +68,18 @@ async def get_sandbox(request: ApiRequest, sandbox_id: str) -> HttpResponse:
         selectors.sandbox_for, principal=request.auth.principal, sandbox_id=sandbox_id
     )
     return reply(sandbox_json(sandbox))
+
+
+@router.get("/{sandbox_id}/metrics", auth=READ, response={200: MetricsOut, 404: ErrorOut})
+async def get_metrics(
+    request: ApiRequest, sandbox_id: str, query: Query[MetricsQuery]
+) -> HttpResponse:
+    """CPU and memory now, the last minute, and the whole life. Null and empty while it stands."""
+    sandbox = await in_database(
+        selectors.sandbox_for, principal=request.auth.principal, sandbox_id=sandbox_id
+    )
+    metrics = await metrics_of(sandbox, host=services.host_client(), since=query.since)
+    return reply(metrics_json(metrics))
 
 
 @router.delete("/{sandbox_id}", auth=WRITE, response={204: None, 404: ErrorOut})

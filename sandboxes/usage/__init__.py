@@ -1,0 +1,1 @@
+"""What sandboxes have used, counted once, and what that costs."""

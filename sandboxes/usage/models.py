@@ -1,0 +1,69 @@
+"""Usage as it is counted and billed. Money is decimal everywhere; time and memory are integers."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+
+from accounts.models import Account
+
+
+class Meter(models.Model):
+    """How far one sandbox's meter on the host has been counted.
+
+    The host's totals only grow within a ``generation``; what they have moved beyond these is what
+    is new. ``ended``: these are the last ones.
+    """
+
+    sandbox_id = models.CharField(primary_key=True, max_length=40)
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="+")
+    generation = models.BigIntegerField(default=0)
+    cpu_us = models.BigIntegerField(default=0)
+    memory_kib_ms = models.BigIntegerField(default=0)
+    ended = models.BooleanField(default=False)
+
+    def __str__(self) -> str:
+        return self.sandbox_id
+
+
+class Usage(models.Model):
+    """What one sandbox used in one hour (UTC) in which it was counted, and its price then.
+
+    ``cpu_us`` are microseconds of CPU, ``memory_kib_ms`` the working set's KiB times milliseconds.
+    The row outlives the sandbox's own.
+    """
+
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="usage")
+    sandbox_id = models.CharField(max_length=40)
+    hour = models.DateTimeField()
+    cpu_us = models.BigIntegerField()
+    memory_kib_ms = models.BigIntegerField()
+    eur = models.DecimalField(max_digits=20, decimal_places=12)
+
+    class Meta:
+        verbose_name_plural = "usage"
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["sandbox_id", "hour"], name="usage_once_an_hour"),
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["account", "-hour"], name="usage_by_account"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.sandbox_id} at {self.hour:%Y-%m-%d %H}h"
+
+
+class Spending(models.Model):
+    """The sum of an account's usage rows, kept in the same transactions: asked at every create."""
+
+    account = models.OneToOneField(
+        Account, primary_key=True, on_delete=models.CASCADE, related_name="spending"
+    )
+    eur = models.DecimalField(max_digits=20, decimal_places=12)
+
+    class Meta:
+        verbose_name_plural = "spending"
+
+    def __str__(self) -> str:
+        return f"{self.account_id}: {self.eur} EUR"

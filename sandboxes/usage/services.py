@@ -1,0 +1,104 @@
+"""Counts what the host's meters have moved. Nothing is counted twice, whoever dies and when.
+
+The host tells cumulative totals. What is stored of a meter moves up to them in the transaction
+that adds the difference to the sandbox's row of the hour, under the lock of the meter's row. The
+same totals again, or older ones from a slower worker, make no difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Final
+
+from asgiref.sync import async_to_sync
+from django.db import connection, transaction
+from django.utils import timezone
+
+from sandboxes.host.client import HostClient, MeterInfo
+
+_BATCH: Final = 500
+
+_BEGIN: Final = """
+INSERT INTO usage_meter (sandbox_id, account_id, generation, cpu_us, memory_kib_ms, ended)
+SELECT id, account_id, 0, 0, 0, false FROM sandboxes_sandbox WHERE id = ANY(%s) ORDER BY id
+ON CONFLICT (sandbox_id) DO NOTHING
+"""
+
+_LOCK: Final = """
+SELECT 1 FROM usage_meter WHERE sandbox_id = ANY(%s) ORDER BY sandbox_id FOR UPDATE
+"""
+
+# 3.6e9 µs are an hour of CPU; 2**20 KiB for 3.6e6 ms are an hour of a GB.
+_COUNT: Final = """
+WITH told AS (
+    SELECT * FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bool[])
+        AS t (sandbox_id, generation, cpu_us, memory_kib_ms, ended)
+), moved AS (
+    SELECT t.*, m.account_id, b.size,
+           t.cpu_us - CASE WHEN same THEN m.cpu_us ELSE 0 END AS cpu_more,
+           t.memory_kib_ms - CASE WHEN same THEN m.memory_kib_ms ELSE 0 END AS memory_more
+    FROM told t
+    JOIN usage_meter m USING (sandbox_id)
+    CROSS JOIN LATERAL (SELECT m.generation = t.generation AS same) AS s
+    LEFT JOIN sandboxes_sandbox b ON b.id = t.sandbox_id
+    WHERE t.generation > m.generation
+       OR (same AND t.cpu_us >= m.cpu_us AND t.memory_kib_ms >= m.memory_kib_ms)
+), priced AS (
+    SELECT v.*, round(
+        v.cpu_more * coalesce(z.eur_per_cpu_hour, 0) / 3600000000
+        + v.memory_more * coalesce(z.eur_per_gb_hour, 0) / (1048576 * 3600000::numeric), 12) AS eur
+    FROM moved v LEFT JOIN accounts_size z ON z.name = v.size
+), counted AS (
+    UPDATE usage_meter m
+    SET generation = p.generation, cpu_us = p.cpu_us, memory_kib_ms = p.memory_kib_ms,
+        ended = m.ended OR p.ended
+    FROM priced p WHERE m.sandbox_id = p.sandbox_id
+), spent AS (
+    INSERT INTO usage_spending (account_id, eur)
+    SELECT account_id, sum(eur) FROM priced GROUP BY account_id ORDER BY account_id
+    ON CONFLICT (account_id) DO UPDATE SET eur = usage_spending.eur + EXCLUDED.eur
+)
+INSERT INTO usage_usage (account_id, sandbox_id, hour, cpu_us, memory_kib_ms, eur)
+SELECT account_id, sandbox_id, date_trunc('hour', %s::timestamptz, 'UTC'),
+       cpu_more, memory_more, eur
+FROM priced WHERE cpu_more > 0 OR memory_more > 0
+ON CONFLICT (sandbox_id, hour) DO UPDATE
+SET cpu_us = usage_usage.cpu_us + EXCLUDED.cpu_us,
+    memory_kib_ms = usage_usage.memory_kib_ms + EXCLUDED.memory_kib_ms,
+    eur = usage_usage.eur + EXCLUDED.eur
+"""
+
+
+def usage_collect(*, host: HostClient) -> None:
+    """One round: ask the host, count what is new, let it forget what has ended. ``HostError``.
+
+    May run any number of times at once.
+    """
+    at = timezone.now()
+    for batch in _batches(async_to_sync(host.meters)()):
+        usage_count(meters=batch, at=at)
+        ended = [one.sandbox_id for one in batch if one.ended]
+        if ended:
+            async_to_sync(host.meters_stored)(ended)
+
+
+def _batches(meters: Sequence[MeterInfo]) -> Iterator[Sequence[MeterInfo]]:
+    for start in range(0, len(meters), _BATCH):
+        yield meters[start : start + _BATCH]
+
+
+@transaction.atomic
+def usage_count(*, meters: Sequence[MeterInfo], at: datetime) -> None:
+    """Add what these have moved to the rows of the hour of ``at``; a stray without a row pays
+    nothing, and nobody. Locking and counting are two statements on purpose: the second sees what
+    whoever held the locks has stored."""
+    ids = [one.sandbox_id for one in meters]
+    generations = [one.generation for one in meters]
+    cpu = [one.cpu_us for one in meters]
+    memory = [one.memory_kib_ms for one in meters]
+    ended = [one.ended for one in meters]
+    with connection.cursor() as cursor:
+        cursor.execute(_BEGIN, [ids])
+        cursor.execute(_LOCK, [ids])
+        cursor.execute(_COUNT, [ids, generations, cpu, memory, ended, at])

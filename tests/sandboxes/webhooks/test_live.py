@@ -259,18 +259,18 @@ def test_one_that_is_deleted_meanwhile_does_not_undo_what_happened(
     with transaction.atomic():
         assert sandbox_ended(sandbox_id=sandbox_id, status="terminated", reason="requested")
         deleting.start()
-        until(_somebody_waits_for_a_lock, what="the deletion waits")
+        until(_somebody_waits_for_this, what="the deletion waits")
     deleting.join(30)
     assert Webhook.list() == []
     assert not Delivery.objects.filter(subject=sandbox_id).exists()
     assert Row.objects.get(id=sandbox_id).status == "terminated"
 
 
-def _somebody_waits_for_a_lock() -> bool:
+def _somebody_waits_for_this() -> bool:
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity"
-            " WHERE wait_event_type = 'Lock' AND query LIKE '%webhooks_webhook%'"
+            "SELECT count(*) FROM pg_locks"
+            " WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
         )
         return bool(cursor.fetchone()[0])
 

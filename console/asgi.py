@@ -20,6 +20,8 @@ from console.interim import Interim
 from console.request_ids import RequestIds
 from console.routing import websocket_urlpatterns
 from console.static import StaticFiles
+from console.transfers import Transfers
+from sandboxes import presign
 
 # Served without sessions, CSRF, messages and the like: each costs every request thread hops, and
 # a bearer token needs none of them.
@@ -32,6 +34,7 @@ class HttpRouter:
     def __init__(self) -> None:
         self.api = Interim(ApiHandler())
         self.static = StaticFiles()
+        self.transfers = Transfers()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._choose(scope["path"])(scope, receive, send)
@@ -41,6 +44,8 @@ class HttpRouter:
             return self.api
         if path.startswith(self.static.prefix):
             return self.static
+        if path.startswith(presign.PREFIX):
+            return self.transfers
         return pages
 
 

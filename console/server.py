@@ -7,6 +7,9 @@ What it adds to Daphne:
   dropped.
 - **Interim responses.** A message of type ``http.response.informational`` sends ``102 Processing``
   (console/interim.py uses it to keep a client's read timeout from ending a long command).
+- **Bodies as they arrive**, for the requests that ``is_streamed`` names: at the application's pace,
+  and without a limit. A message of type ``http.response.abort`` ends a connection whose answer
+  cannot be finished.
 - **Limits.** A body over ``REQUEST_BODY_MAX_BYTES`` is answered 413 as soon as that is known; who
   takes too long to send a request is dropped.
 - **A quiet end.** On TERM it stops listening, lets requests finish for a few seconds, then stops.
@@ -19,6 +22,7 @@ import asyncio
 import gc
 import os
 import signal
+from collections.abc import Callable
 from typing import Any
 
 from daphne.server import Server  # isort:skip  # first: it chooses Twisted's reactor
@@ -27,6 +31,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.logger import STDLibLogObserver, globalLogBeginner
 
 from console.asgi_types import App, Message, Scope
+from console.server_body import KEY, metered
 from console.server_http import HttpFactory, HttpRequest
 from console.server_websocket import ConnectionFactory
 
@@ -38,12 +43,20 @@ _BACKLOG = 1024
 class ConsoleServer(Server):  # type: ignore[misc]
     """Daphne's server with the protocols of ``server_http`` and ``server_websocket``."""
 
-    def __init__(self, application: App, *, endpoint: str, body_limit: int) -> None:
+    def __init__(
+        self,
+        application: App,
+        *,
+        endpoint: str,
+        body_limit: int,
+        is_streamed: Callable[[bytes, bytes], bool] = lambda method, path: False,
+    ) -> None:
         self.body_limit = body_limit
+        self.is_streamed = is_streamed
         self.failure = ""
         self._stopping: asyncio.Future[None] | None = None
         super().__init__(
-            application,
+            metered(application),
             endpoints=[endpoint],
             signal_handlers=False,
             request_buffer_size=64 * 1024,
@@ -93,6 +106,8 @@ class ConsoleServer(Server):  # type: ignore[misc]
     def create_application(self, protocol: Any, scope: Scope) -> Any:
         if scope["type"] == "http":
             scope["extensions"] = {"http.response.informational": {}}
+            if protocol.body is not None:
+                scope[KEY] = protocol.body
         return super().create_application(protocol, scope)
 
     async def handle_reply(self, protocol: Any, message: Message) -> None:
@@ -145,7 +160,14 @@ def main() -> None:
     gc.freeze()
     endpoint = endpoint_of(host=arguments.host, port=arguments.port, unix=arguments.unix)
     body_limit = settings.REQUEST_BODY_MAX_BYTES
-    ConsoleServer(application, endpoint=endpoint, body_limit=body_limit).run()
+    ConsoleServer(
+        application, endpoint=endpoint, body_limit=body_limit, is_streamed=_is_upload
+    ).run()
+
+
+def _is_upload(method: bytes, path: bytes) -> bool:
+    """A file that is put by a signed link (console/transfers.py)."""
+    return method == b"PUT" and path.startswith(b"/files/")
 
 
 if __name__ == "__main__":

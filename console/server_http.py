@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 
 from console.asgi_types import Message
 from console.request_ids import HEADER, request_id_of
+from console.server_body import Body, StandIn
 from console.server_flow import Flow
 
 # From the first line to the last byte of the body, plus what the body's size takes at the slowest.
@@ -24,6 +25,8 @@ _LINGER_SECONDS = 20.0
 class HttpRequest(WebRequest):  # type: ignore[misc]
     """From its first line to the end of its answer."""
 
+    content: Any
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.flow = Flow(self.channel.transport)
@@ -31,6 +34,8 @@ class HttpRequest(WebRequest):  # type: ignore[misc]
         self._length = 0
         self._is_received = False
         self._is_refused = False
+        self._is_lingering = False
+        self.body: Body | None = None  # of a request whose application has it as it arrives
 
     @property
     def is_unanswered(self) -> bool:
@@ -40,13 +45,19 @@ class HttpRequest(WebRequest):  # type: ignore[misc]
 
     def gotLength(self, length: int | None) -> None:  # noqa: N802 - Twisted's names
         """Called with the headers: ``length`` is None for a chunked body."""
-        super().gotLength(length)
         self._length = length or 0
+        if self.server.is_streamed(self.channel._command, self.channel._path):
+            self._begin_streamed()
+            return
+        super().gotLength(length)
         if self._length > self.server.body_limit:
             self._refuse()
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
         if self._is_refused:
+            return
+        if self.body is not None:
+            self.body.feed(self.application_queue, data)
             return
         if self.content.tell() + len(data) > self.server.body_limit:
             self._refuse()
@@ -57,8 +68,22 @@ class HttpRequest(WebRequest):  # type: ignore[misc]
         self._is_received = True
         if self._is_refused:
             self.channel.loseConnection()
+        elif self.body is not None:
+            self.body.end(self.application_queue)
+            if self._is_lingering:
+                super().finish()
         else:
             super().requestReceived(command, path, version)
+
+    def _begin_streamed(self) -> None:
+        """Starts the application now that the headers are there."""
+        self.body = Body(self.channel)
+        self.content = StandIn()
+        self.method, self.uri = self.channel._command, self.channel._path
+        self.clientproto = self.channel._version
+        self.path = self.uri.split(b"?", 1)[0]
+        self.args: dict[bytes, list[bytes]] = {}
+        self.process()
 
     def check_timeouts(self) -> None:
         """Called every two seconds; an answer may take for ever, a question may not."""
@@ -87,14 +112,30 @@ class HttpRequest(WebRequest):  # type: ignore[misc]
         if message["type"] == "http.response.informational":
             self._send_informational(message["status"])
             return
+        if message["type"] == "http.response.abort":
+            self.channel.transport.abortConnection()
+            return
         if message["type"] == "http.response.start" and not self._response_started:
             self.registerProducer(self.flow, True)
+            if self.body is not None and not self._is_received:
+                self.responseHeaders.setRawHeaders(b"connection", [b"close"])
+                self.channel.persistent = 0
         super().handle_reply(message)
 
     def finish(self) -> None:
         if self.producer is not None:
             self.unregisterProducer()
-        super().finish()
+        if self.body is not None and not self._is_received:
+            self._linger()
+        else:
+            super().finish()
+
+    def _linger(self) -> None:
+        """Answered before its body was there: closing now would take the answer back."""
+        assert self.body is not None  # noqa: S101 - the caller looked
+        self._is_lingering = True
+        self.body.drop()
+        reactor.callLater(_LINGER_SECONDS, self._abort_if_open)
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802
         self.flow.stopProducing()

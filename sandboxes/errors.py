@@ -21,6 +21,10 @@ class WebhookNotFound(SandboxError):  # noqa: N818 - the word of the wire
         super().__init__(f"There is no webhook {webhook_id[:40]} in this account.")
 
 
+class BadLink(SandboxError):  # noqa: N818 - reads as what it says
+    """A signed link that is forged, changed or expired, or whose token is no longer good."""
+
+
 class WrongState(SandboxError):  # noqa: N818 - reads as what it says
     """The sandbox is not in a state in which this can be done."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from accounts.policy import Forbidden
 from accounts.tokens import Refused
 from sandboxes.api.replies import reply, text_of
 from sandboxes.errors import (
+    BadLink,
     InvalidRequest,
     NotAvailable,
     PlanLimit,
@@ -45,6 +47,7 @@ class Answer:
 _DOMAIN: Final[dict[type[SandboxError], Answer]] = {
     SandboxNotFound: Answer(404),
     WebhookNotFound: Answer(404),
+    BadLink: Answer(403, "bad_link"),
     WrongState: Answer(409),
     PlanLimit: Answer(403, "plan_limit"),
     UsageExhausted: Answer(403, "usage_exhausted"),
@@ -65,6 +68,7 @@ _HOST: Final = {
     "not_a_directory": Answer(422, "not_a_directory"),
     "not_a_file": Answer(422, "not_a_file"),
     "file_exists": Answer(422, "file_exists"),
+    "busy": Answer(429, "busy", retry=True),
     "too_large": Answer(413, "too_large"),
     "no_space": Answer(422, "no_space"),
     "name_too_long": Answer(422, "name_too_long"),
@@ -126,16 +130,14 @@ def killed(signal: int) -> str:
 
 def install(api: NinjaAPI) -> None:
     """Tell ``api`` how to answer every exception there is."""
-    api.add_exception_handler(Refused, _refused)
-    api.add_exception_handler(Forbidden, _forbidden)
-    api.add_exception_handler(SandboxError, _domain)
-    api.add_exception_handler(HostError, _host)
-    api.add_exception_handler(ValidationError, _validation)
-    api.add_exception_handler(RequestDataTooBig, _too_big)
-    api.add_exception_handler(HttpError, _http)
-    api.add_exception_handler(OperationalError, _away)
-    api.add_exception_handler(InterfaceError, _away)
-    api.add_exception_handler(Exception, _unexpected)
+    for kind, answer in _ANSWERS.items():
+        api.add_exception_handler(kind, answer)
+
+
+def answer_for(error: Exception) -> HttpResponse:
+    """The same, for what is served without ``api``."""
+    kind = next(kind for kind in _ANSWERS if isinstance(error, kind))
+    return _ANSWERS[kind](HttpRequest(), error)
 
 
 def _refused(_: HttpRequest, error: Any) -> HttpResponse:
@@ -196,3 +198,17 @@ def _unexpected(_: HttpRequest, error: Any) -> HttpResponse:
     return failure(
         Answer(500, "internal"), "Something went wrong here; the log has it under x-request-id."
     )
+
+
+_ANSWERS: Final[dict[type[Exception], Callable[[HttpRequest, Any], HttpResponse]]] = {
+    Refused: _refused,
+    Forbidden: _forbidden,
+    SandboxError: _domain,
+    HostError: _host,
+    ValidationError: _validation,
+    RequestDataTooBig: _too_big,
+    HttpError: _http,
+    OperationalError: _away,
+    InterfaceError: _away,
+    Exception: _unexpected,
+}

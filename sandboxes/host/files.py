@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
-from sandboxes.host.agent.frames import CHUNK, Answer, Ask, Meta, lost, names, text, texts
+from sandboxes.host.agent.frames import FILE_CHUNK, Answer, Ask, Meta, lost, names, text, texts
 from sandboxes.host.agent.link import Link
+from sandboxes.host.agent.transfers import Download, Upload
 from sandboxes.host.masking import Masker, secrets_of
 from sandboxes.host.types import (
     FILE_LIMIT,
@@ -32,6 +33,7 @@ T = TypeVar("T")
 NAME_LIMIT: Final = 255
 #: Operations of one sandbox at a time; each is a process in it.
 AT_ONCE: Final = 8
+TRANSFERS_AT_ONCE: Final = 16
 ENTRIES_LIMIT: Final = 10_000
 
 
@@ -61,6 +63,7 @@ class Files:
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._masker = Masker(secrets_of(box.own_env))
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._transfers = 0
 
     async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
         """What is done is recorded, though its caller has left."""
@@ -88,8 +91,8 @@ class Files:
 
     @staticmethod
     async def _send(link: Link, content: bytes) -> None:
-        for start in range(0, len(content), CHUNK):
-            await link.send(Ask.DATA, content[start : start + CHUNK])
+        for start in range(0, len(content), FILE_CHUNK):
+            await link.send(Ask.DATA, content[start : start + FILE_CHUNK])
         await link.send(Ask.END)
 
     async def read(self, path: str, *, actor: Actor) -> FileContent | Directory:
@@ -98,7 +101,7 @@ class Files:
         return await self._whole(self._read(path, actor))
 
     async def _read(self, path: str, actor: Actor) -> FileContent | Directory:
-        async with self._ask(Ask.READ, struct.pack("<Q", FILE_LIMIT) + text(path)) as link:
+        async with self._ask(Ask.READ, struct.pack("<QQ", FILE_LIMIT, 0) + text(path)) as link:
             meta = Meta.parse(await link.expect(Answer.META, subject=path))
             if meta.kind == "directory":
                 return await self._entries(link, path)
@@ -128,6 +131,52 @@ class Files:
             entries.extend(names(payload) if kind is Answer.NAME else ())
             if kind is not Answer.NAME or len(entries) > ENTRIES_LIMIT:
                 raise lost("more than it was asked for")
+
+    @asynccontextmanager
+    async def reading(self, path: str, *, offset: int = 0, actor: Actor) -> AsyncIterator[Download]:
+        """A file of any size from ``offset`` on, piece by piece as they are asked for."""
+        check_path(path)
+        question = struct.pack("<QQ", 0, offset) + text(path)
+        async with self._transfer(), self._open(Ask.READ, question) as link:
+            meta = Meta.parse(await link.expect(Answer.META, subject=path))
+            if meta.kind == "directory":
+                raise HostError("is_directory", f"{path} is a directory; name a file.")
+            download = Download(link, meta, path)
+            try:
+                yield download
+            finally:
+                if download.given is not None:
+                    self._record(Kind.FILE_READ, actor, path=path, size=download.given)
+
+    @asynccontextmanager
+    async def writing(
+        self, path: str, *, size: int, mode: int = 0o644, actor: Actor
+    ) -> AsyncIterator[Upload]:
+        """A file of any size; it is in place once ``finish`` returns, and there is none before."""
+        check_path(path)
+        question = struct.pack("<QI", size, mode & 0o7777) + text(path) + self._roots
+        async with self._transfer(), self._open(Ask.WRITE, question) as link:
+            await link.expect(Answer.READY, subject=path)
+            upload = Upload(link, path)
+            try:
+                yield upload
+            finally:
+                upload.close()
+                if upload.meta is not None:
+                    data = {"path": path, "size": size, "mode": upload.meta.mode}
+                    self._record(Kind.FILE_WRITTEN, actor, **data)
+
+    @asynccontextmanager
+    async def _transfer(self) -> AsyncIterator[None]:
+        """They may take long, so they have places of their own, and nobody waits for one."""
+        if self._transfers >= TRANSFERS_AT_ONCE:
+            message = f"{TRANSFERS_AT_ONCE} transfers are under way; wait for one of them to end."
+            raise HostError("busy", message)
+        self._transfers += 1
+        try:
+            yield
+        finally:
+            self._transfers -= 1
 
     async def list(self, path: str, *, actor: Actor) -> Directory:
         """A directory's entries. Raises ``HostError`` not_a_directory for a file."""
@@ -179,13 +228,17 @@ class Files:
 
     @asynccontextmanager
     async def _ask(self, ask: Ask, payload: bytes) -> AsyncIterator[Link]:
-        async with self._slots:
-            link = await Link.open(self._box.agent_socket)
-            try:
-                await link.send(ask, payload)
-                yield link
-            finally:
-                link.close()
+        async with self._slots, self._open(ask, payload) as link:
+            yield link
+
+    @asynccontextmanager
+    async def _open(self, ask: Ask, payload: bytes) -> AsyncIterator[Link]:
+        link = await Link.open(self._box.agent_socket)
+        try:
+            await link.send(ask, payload)
+            yield link
+        finally:
+            link.close()
 
     def _record(self, kind: Kind, actor: Actor, **data: Any) -> None:
         shown = {

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from sandboxes.host import background_calls, wire
+from sandboxes.host import background_calls, transfer_calls, wire
 from sandboxes.host.box import parse_spec
 from sandboxes.host.calls import Call
 from sandboxes.host.daemon import Host
@@ -256,8 +256,11 @@ class Server:
         await call.send(wire.stat_header(await files.stat(call.text("path"))))
 
 
+_CALLS = {**background_calls.CALLS, **transfer_calls.CALLS}
+
+
 def _of_host(op: str) -> Callable[[Server, Call], Awaitable[None]]:
-    handler = background_calls.CALLS[op]
+    handler = _CALLS[op]
     return lambda server, call: handler(server._host, call)
 
 
@@ -282,7 +285,7 @@ _HANDLERS: Mapping[str, Callable[[Server, Call], Awaitable[None]]] = {
     "make_dir": Server._make_dir,
     "move": Server._move,
     "stat": Server._stat,
-    **{op: _of_host(op) for op in background_calls.CALLS},
+    **{op: _of_host(op) for op in _CALLS},
 }
 
 

@@ -26,7 +26,7 @@ class HostError(Exception):
 
     ``code`` is one of not_found, not_running, paused, not_paused, template_unavailable, host_full,
     host_unreachable, not_permitted, no_such_file, no_such_command, is_directory, not_a_directory,
-    not_a_file, file_exists, too_large, no_space, name_too_long, pids_exhausted, agent_lost,
+    not_a_file, file_exists, too_large, no_space, name_too_long, pids_exhausted, busy, agent_lost,
     network_unavailable, invalid, internal.
     ``message`` is one sentence that says what to do; ``extra`` is JSON.
     """

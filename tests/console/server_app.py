@@ -15,7 +15,7 @@ from console.server import ConsoleServer, endpoint_of
 MIB = 1024 * 1024
 BODY_LIMIT = 2 * MIB
 _CHUNK = b"x" * (64 * 1024)
-_started = {"slow": 0}
+_started = {"slow": 0, "sipped": 0, "left": 0}
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,14 +52,44 @@ async def _size(receive: Receive, send: Send, _number: int) -> None:
     await _json(send, {"size": size})
 
 
+async def _sip(receive: Receive, send: Send, tenths: int) -> None:
+    """Takes the first piece, waits so long, takes the rest; notes who leaves before the end."""
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            _started["left"] += 1
+            return
+        if not size:
+            _started["sipped"] += 1
+            await asyncio.sleep(tenths / 10)
+        size += len(message["body"])
+        more = message["more_body"]
+    await _json(send, {"size": size})
+
+
+async def _deny(_: Receive, send: Send, _number: int) -> None:
+    """An answer without a look at the body."""
+    await _json(send, {"denied": True})
+
+
+async def _abort(_: Receive, send: Send, _number: int) -> None:
+    """Half an answer."""
+    headers = [(b"content-length", b"%d" % (2 * len(_CHUNK)))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": _CHUNK, "more_body": True})
+    await send({"type": "http.response.abort"})
+
+
 async def _counts(_: Receive, send: Send, _number: int) -> None:
     await _json(send, _started)
 
 
 async def _json(send: Send, value: object) -> None:
-    headers = [(b"content-type", b"application/json")]
+    body = json.dumps(value).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": json.dumps(value).encode()})
+    await send({"type": "http.response.body", "body": body})
 
 
 async def _flood(receive: Receive, send: Send) -> None:
@@ -73,11 +103,20 @@ async def _flood(receive: Receive, send: Send) -> None:
     await receive()
 
 
-_ANSWERS = {"stream": _stream, "slow": _slow, "size": _size, "counts": _counts}
+_ANSWERS = {
+    "stream": _stream,
+    "slow": _slow,
+    "size": _size,
+    "counts": _counts,
+    "sip": _sip,
+    "deny": _deny,
+    "abort": _abort,
+}
 
 if __name__ == "__main__":
     ConsoleServer(
         RequestIds(Interim(application, every_seconds=0.3)),
         endpoint=endpoint_of(host="127.0.0.1", port=int(sys.argv[1]), unix=""),
         body_limit=BODY_LIMIT,
+        is_streamed=lambda method, path: method == b"PUT" and path.startswith((b"/sip", b"/deny")),
     ).run()

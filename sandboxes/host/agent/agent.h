@@ -17,7 +17,8 @@
 enum {
     PROTOCOL_VERSION = 1,
     FRAME_MAX = 512 * 1024,
-    CHUNK_MAX = 32 * 1024,      /* payload of one OUTPUT or DATA frame */
+    CHUNK_MAX = 32 * 1024,      /* payload of one OUTPUT frame, and of one DATA frame to a command */
+    FILE_CHUNK_MAX = 256 * 1024, /* payload of one DATA frame of a file */
     PENDING_MAX = 256 * 1024,   /* unsent answers before a connection is given up */
     RING_SIZE = 256 * 1024,     /* unacknowledged output per command; a power of two */
     SEGMENTS = 1024,            /* changes between stdout and stderr within one ring */
@@ -43,7 +44,7 @@ enum request {
     REQ_RESIZE = 8,  /* str id, u16 rows, u16 columns */
     REQ_PING = 9,
     REQ_CLOCK = 10,  /* u8 hold: 1 stops the clock that timeouts go by, 0 lets it go on; OK either way */
-    REQ_READ = 20,   /* u64 limit (0: none), str path: META, then DATA or NAME frames, END */
+    REQ_READ = 20,   /* u64 limit (0: none), u64 from, str path: META, then DATA or NAME frames, END */
     REQ_WRITE = 21,  /* u64 size, u32 mode, str path, roots; READY, then DATA from the host, then META */
     REQ_DELETE = 22, /* str path, roots */
     REQ_MKDIR = 23,  /* u32 parents, str path, roots */

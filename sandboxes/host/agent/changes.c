@@ -73,7 +73,7 @@ static void put_in_place(int fd, uint32_t mode, const char *resolved)
 
 void write_file(struct reader *r)
 {
-    static uint8_t bytes[CHUNK_MAX];
+    static uint8_t bytes[FILE_CHUNK_MAX];
     char resolved[PATH_BYTES];
     struct roots roots;
     struct stat st;

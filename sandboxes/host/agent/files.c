@@ -1,5 +1,5 @@
 /* File operations, in a child of the agent that may block. Every step re-arms an alarm, so one that
- * gets nowhere for half a minute dies and its caller hears of it. */
+ * gets nowhere dies and its caller hears of it; later than the host, which can say why. */
 #include "files.h"
 
 #include <dirent.h>
@@ -12,7 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { SOCKET = 3, STALL_SECONDS = 30, NAMES_MAX = 10000 };
+enum { SOCKET = 3, STALL_SECONDS = 90, NAMES_MAX = 10000 };
 
 char temporary[PATH_BYTES];
 
@@ -100,13 +100,13 @@ static void receive_all(uint8_t *bytes, size_t length)
     }
 }
 
-size_t receive_frame(uint8_t *type, uint8_t bytes[CHUNK_MAX])
+size_t receive_frame(uint8_t *type, uint8_t bytes[FILE_CHUNK_MAX])
 {
     uint8_t head[5];
     receive_all(head, sizeof head);
     struct reader r = {head, head + 4, false};
     size_t length = get_u32(&r);
-    if (length > CHUNK_MAX)
+    if (length > FILE_CHUNK_MAX)
         leave();
     receive_all(bytes, length);
     *type = head[4];
@@ -193,14 +193,15 @@ static void list_directory(int fd)
 
 static void send_content(int fd, uint64_t limit)
 {
-    static uint8_t bytes[CHUNK_MAX];
+    static uint8_t frame[5 + FILE_CHUNK_MAX];
     uint64_t total = 0;
     ssize_t n;
-    while ((n = read(fd, bytes, sizeof bytes)) > 0) {
+    while ((n = read(fd, frame + 5, FILE_CHUNK_MAX)) > 0) {
         total += (uint64_t)n;
         if (limit && total > limit)
             fail(STAGE_LARGE, EFBIG);
-        answer(ANS_DATA, bytes, (size_t)n);
+        put_frame_head(frame, ANS_DATA, (size_t)n);
+        send_all(frame, 5 + (size_t)n);
     }
     if (n < 0)
         fail(STAGE_FILE, errno);
@@ -211,7 +212,7 @@ static void send_content(int fd, uint64_t limit)
 static void read_path(struct reader *r)
 {
     struct stat st;
-    uint64_t limit = get_u64(r);
+    uint64_t limit = get_u64(r), from = get_u64(r);
     const char *path = get_str(r, PATH_BYTES - 1);
     if (r->bad)
         fail(STAGE_REQUEST, EINVAL);
@@ -226,6 +227,10 @@ static void read_path(struct reader *r)
         fail(STAGE_KIND, 0);
     if (S_ISREG(st.st_mode) && limit && (uint64_t)st.st_size > limit)
         fail(STAGE_LARGE, EFBIG);
+    if (from > (uint64_t)st.st_size)
+        from = (uint64_t)st.st_size;
+    if (S_ISREG(st.st_mode) && from && lseek(fd, (off_t)from, SEEK_SET) < 0)
+        fail(STAGE_FILE, errno);
     answer_meta(&st);
     if (S_ISDIR(st.st_mode))
         list_directory(fd);

@@ -13,7 +13,7 @@ _Noreturn void fail(enum stage stage, int error);
 void still_moving(void); /* re-arms the alarm */
 void answer(uint8_t type, const uint8_t *payload, size_t length);
 void answer_meta(const struct stat *st); /* NULL: there is nothing */
-size_t receive_frame(uint8_t *type, uint8_t bytes[CHUNK_MAX]);
+size_t receive_frame(uint8_t *type, uint8_t bytes[FILE_CHUNK_MAX]);
 
 void write_file(struct reader *r);
 void delete_file(struct reader *r);

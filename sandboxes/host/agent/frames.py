@@ -11,10 +11,11 @@ from typing import Final
 from sandboxes.host.types import Entry, HostError, Stream
 
 HEAD: Final = struct.Struct("<IB")
-#: Bytes of the largest frame the agent may send; one that announces more is not believed.
-ANSWER_LIMIT: Final = 64 * 1024
-#: Bytes of content in one DATA frame.
+#: Bytes of content in one DATA frame to a command, and in one of a file.
 CHUNK: Final = 32 * 1024
+FILE_CHUNK: Final = 256 * 1024
+#: Bytes of the largest frame the agent may send; one that announces more is not believed.
+ANSWER_LIMIT: Final = FILE_CHUNK
 #: Bytes of one request (the agent's FRAME_MAX).
 REQUEST_LIMIT: Final = 512 * 1024
 PROTOCOL_VERSION: Final = 1

@@ -22,6 +22,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "make_directory": {"path": "/workspace/d"},
     "move_path": {"source": "/workspace/f", "destination": "/workspace/g"},
     "start_command": {"command": "true"},
+    "presign_download": {"path": "/workspace/f"},
+    "presign_upload": {"path": "/workspace/f"},
     "write_batch": {"files": [{"path": "/workspace/f", "content": ""}]},
     "create_webhook": {"url": "http://203.0.113.9/hook"},
 }

@@ -68,7 +68,11 @@ class Size(models.Model):
 
 
 class Plan(models.Model):
-    """What an account may use. Rows, so that an operator can edit caps without a release."""
+    """What an account may use. Rows, so that an operator can edit caps without a release.
+
+    ``max_snapshots`` counts paused sandboxes, which are kept for ``paused_days`` (null: for ever).
+    A sandbox whose time is up is paused beyond that cap only with ``pauses_beyond_cap``.
+    """
 
     name = models.CharField(primary_key=True, max_length=32)
     sizes = models.ManyToManyField(Size, related_name="plans")
@@ -76,6 +80,8 @@ class Plan(models.Model):
     max_concurrent = models.PositiveIntegerField()
     max_snapshots = models.PositiveIntegerField()
     max_named_snapshots = models.PositiveIntegerField()
+    paused_days = models.PositiveIntegerField(null=True, blank=True)
+    pauses_beyond_cap = models.BooleanField(default=False)
     max_timeout_seconds = models.PositiveIntegerField()
     max_running_lifetime_seconds = models.PositiveIntegerField(null=True, blank=True)
     custom_egress_allowlist = models.BooleanField(default=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from console.views import auth, docs, sandbox, sandboxes, tokens
+from console.views import auth, docs, pausing, sandbox, sandboxes, tokens
 
 urlpatterns = [
     path("", sandboxes.overview, name="overview"),
@@ -16,6 +16,8 @@ urlpatterns = [
     path("sandboxes/<str:sandbox_id>/rows/", sandbox.sandbox_rows, name="sandbox-rows"),
     path("sandboxes/<str:sandbox_id>/head/", sandbox.sandbox_head, name="sandbox-head"),
     path("sandboxes/<str:sandbox_id>/extend/", sandbox.sandbox_extend, name="sandbox-extend"),
+    path("sandboxes/<str:sandbox_id>/pause/", pausing.pause, name="sandbox-pause"),
+    path("sandboxes/<str:sandbox_id>/resume/", pausing.resume, name="sandbox-resume"),
     path("sandboxes/<str:sandbox_id>/terminate/", sandbox.sandbox_end, name="sandbox-terminate"),
     path("tokens/", tokens.tokens, name="tokens"),
     path("tokens/<str:token_id>/revoke/", tokens.token_end, name="token-end"),

@@ -41,6 +41,10 @@ class UsageExhausted(PlanLimit):
     """The account has used up what its plan lets it use."""
 
 
+class SnapshotCap(SandboxError):  # noqa: N818 - the word of the wire
+    """As many snapshots are kept as the plan covers."""
+
+
 class InvalidRequest(SandboxError):  # noqa: N818 - reads as what it says
     """What was asked for makes no sense, or is more than a request may hold."""
 

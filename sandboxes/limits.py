@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Final
 
 from accounts.models import Plan, Size
-from sandboxes.errors import InvalidRequest, NotAvailable, PlanLimit, UsageExhausted
+from sandboxes.errors import InvalidRequest, PlanLimit, SnapshotCap, UsageExhausted
 
 TEMPLATES: Final = ("python-3.12", "python-3.12-bare", "node-22", "debian-12")
 ALIASES: Final = {"ubuntu-24.04": "debian-12"}
@@ -66,8 +66,6 @@ def checked(request: SandboxRequest) -> None:
         raise InvalidRequest(f"There is no such region here; leave it out or say {REGION!r}.")
     if request.network not in NETWORKS:
         raise InvalidRequest(f"network must be one of {', '.join(NETWORKS)}.")
-    if request.on_timeout == "pause":
-        raise NotAvailable("on_timeout 'pause' is not available on this host yet; use 'kill'.")
 
 
 def template_name(asked: str) -> str:
@@ -183,11 +181,25 @@ def check_plan(request: SandboxRequest, *, plan: Plan, live: int) -> None:
             reason="allow_domains",
         )
     check_timeout(request.timeout_seconds, plan=plan)
+    check_concurrency(plan=plan, live=live)
+
+
+def check_concurrency(*, plan: Plan, live: int) -> None:
+    """Raise ``PlanLimit`` unless one more may run beside ``live`` others."""
     if live >= plan.max_concurrent:
         raise PlanLimit(
             f"The {plan.name} plan runs at most {plan.max_concurrent} sandboxes at once; "
-            "terminate one, or change the plan.",
+            "pause or terminate one, or change the plan.",
             reason="concurrency",
+        )
+
+
+def check_snapshots(*, plan: Plan, kept: int) -> None:
+    """Raise ``SnapshotCap`` unless one more may be paused beside ``kept`` others."""
+    if kept >= plan.max_snapshots:
+        raise SnapshotCap(
+            f"The {plan.name} plan keeps at most {plan.max_snapshots} paused sandboxes; resume or "
+            "terminate one, or change the plan."
         )
 
 

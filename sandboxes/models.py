@@ -80,6 +80,8 @@ class Sandbox(models.Model):
     (``requested``, ``expired``, ``host_lost``…) and ``detail`` the sentence that people read.
     ``missing_since`` is when the host was first seen not to know a sandbox that should run.
     ``allow_domains`` is a restricted network's own allowlist; null where the default one applies.
+    ``turned_at`` is when it last began to run, to be paused or to be resumed; ``snapshot_id`` and
+    what follows it tell of the last pause, ``paused_expires_at`` null when it is kept for ever.
     """
 
     id = models.CharField(primary_key=True, max_length=40, default=new_sandbox_id, editable=False)
@@ -108,6 +110,11 @@ class Sandbox(models.Model):
     expires_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True)
     missing_since = models.DateTimeField(null=True)
+    turned_at = models.DateTimeField(default=timezone.now)
+    paused_at = models.DateTimeField(null=True)
+    paused_expires_at = models.DateTimeField(null=True)
+    snapshot_id = models.CharField(max_length=40, blank=True)
+    snapshot_size_mb = models.PositiveIntegerField(null=True)
     reason = models.CharField(max_length=64, blank=True)
     detail = models.TextField(blank=True)
 
@@ -122,6 +129,11 @@ class Sandbox(models.Model):
                 name="sandbox_live",
                 condition=models.Q(status__in=LIVE),
             ),
+            models.Index(
+                fields=["paused_expires_at"],
+                name="sandbox_paused",
+                condition=models.Q(status=Status.PAUSED),
+            ),
             GinIndex(fields=["metadata"], name="sandbox_metadata", opclasses=["jsonb_path_ops"]),
         ]
 
@@ -132,3 +144,13 @@ class Sandbox(models.Model):
     def live(self) -> bool:
         """Whether it still uses the machine."""
         return self.status in LIVE
+
+    @property
+    def turning(self) -> bool:
+        """Whether it is on its way from one state to another, and will be there in a moment."""
+        return self.status in (Status.STARTING, Status.PAUSING, Status.RESUMING)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is over for good."""
+        return self.status in ENDED

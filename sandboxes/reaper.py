@@ -16,7 +16,8 @@ from django.utils import timezone
 
 from sandboxes import caps
 from sandboxes.host.types import HostError
-from sandboxes.models import ENDED, LIVE, Sandbox, Status
+from sandboxes.models import ENDED, Sandbox, Status
+from sandboxes.parking import follow_host, park
 from sandboxes.services import host_client, sandbox_ended, sandbox_fail
 from timeline.events import SYSTEM
 
@@ -38,7 +39,7 @@ def reap() -> None:
         if not mine:
             return
         try:
-            known = async_to_sync(host_client().sandboxes)()
+            statuses = async_to_sync(host_client().statuses)()
         except HostError as error:
             logger.warning("reaper: the host did not answer: %s", error.message)
             return
@@ -46,7 +47,9 @@ def reap() -> None:
         expire(now=now)
         caps.enforce(now=now, terminate=terminate_on_host)
         give_up_starting(now=now)
-        reconcile(known=set(known), now=now)
+        expire_paused(now=now)
+        follow_host(statuses=statuses, now=now)
+        reconcile(known=set(statuses), now=now)
 
 
 @contextmanager
@@ -62,10 +65,20 @@ def _alone() -> Iterator[bool]:
 
 
 def expire(*, now: datetime) -> None:
-    """Terminate what has run out of time."""
-    due = Sandbox.objects.filter(status__in=LIVE, expires_at__lte=now).order_by("expires_at")
-    for sandbox_id in terminate_on_host(_ids(due), reason="expired"):
+    """Terminate what has run out of time, or pause what wants that instead."""
+    rows = Sandbox.objects.filter(status__in=(Status.STARTING, Status.RUNNING), expires_at__lte=now)
+    due = rows.select_related("account__plan").order_by("expires_at")[:BATCH]
+    to_park = [one for one in due if one.status == Status.RUNNING and one.on_timeout == "pause"]
+    over = ({one.id for one in due} - {one.id for one in to_park}) | set(park(to_park))
+    for sandbox_id in terminate_on_host(sorted(over), reason="expired"):
         sandbox_ended(sandbox_id=sandbox_id, status=Status.TERMINATED, reason="expired")
+
+
+def expire_paused(*, now: datetime) -> None:
+    """Terminate what has been paused for as long as its plan keeps it."""
+    due = Sandbox.objects.filter(status=Status.PAUSED, paused_expires_at__lte=now)
+    for sandbox_id in terminate_on_host(_ids(due), reason="paused_expired"):
+        sandbox_ended(sandbox_id=sandbox_id, status=Status.TERMINATED, reason="paused_expired")
 
 
 def give_up_starting(*, now: datetime) -> None:
@@ -81,8 +94,8 @@ def give_up_starting(*, now: datetime) -> None:
 
 
 def reconcile(*, known: set[str], now: datetime) -> None:
-    """``known`` are the ids the host runs, asked before the rows are read here."""
-    running = Sandbox.objects.filter(status=Status.RUNNING)
+    """``known`` are the ids the host has, asked before the rows are read here."""
+    running = Sandbox.objects.filter(status__in=(Status.RUNNING, Status.PAUSED))
     running.filter(missing_since__isnull=False, id__in=known).update(missing_since=None)
     missing = running.exclude(id__in=known).filter(started_at__lt=now)
     missing.filter(missing_since__isnull=True).update(missing_since=now)

@@ -32,7 +32,7 @@ SANDBOX_ID: Final = re.compile(r"sbx_[0-9A-HJKMNP-TV-Z]{26}")
 _ADMISSION: Final = """
 SELECT t.id, t.name, t.lookup, t.account_id, t.scopes,
        t.digest, t.expires_at, t.revoked_at, t.allowed_networks,
-       s.id, s.status, s.reason
+       s.id, s.status, s.reason, s.auto_resume
 FROM accounts_token t
 LEFT JOIN sandboxes_sandbox s ON s.id = %s AND s.account_id = t.account_id
 WHERE t.lookup = %s
@@ -46,6 +46,7 @@ class Target:
     id: str
     status: str
     reason: str
+    auto_resume: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +149,12 @@ def _decode_cursor(cursor: str) -> str:
 def live_count(account_id: str) -> int:
     """How many sandboxes of the account count against its plan's concurrency."""
     return Sandbox.objects.filter(account_id=account_id, status__in=LIVE).count()
+
+
+def paused_count(account_id: str) -> int:
+    """How many sandboxes of the account count against its plan's snapshots."""
+    kept = (Status.PAUSING, Status.PAUSED)
+    return Sandbox.objects.filter(account_id=account_id, status__in=kept).count()
 
 
 @dataclass(frozen=True, slots=True)

@@ -289,6 +289,8 @@ _WHY_NOT = {
 
 _WHY_ENDED = {
     "expired": "The sandbox was terminated because its timeout ran out; create another.",
+    "paused_expired": "The sandbox was terminated because it was paused for longer than the plan "
+    "keeps it; create another.",
     "usage_exhausted": "The sandbox was terminated because the account's credit is used up; "
     "change the plan.",
     "lifetime_cap_reached": "The sandbox was terminated because it had run as long as the plan "
@@ -302,8 +304,13 @@ def check_running(target: Target | None, *, sandbox_id: str) -> Target:
         raise SandboxNotFound(sandbox_id)
     if target.status == Status.RUNNING:
         return target
-    why = _WHY_ENDED.get(target.reason) if target.status == Status.TERMINATED else None
-    raise WrongState(why or _WHY_NOT[Status(target.status)])
+    raise WrongState(why_not(target.status, target.reason))
+
+
+def why_not(status: str, reason: str) -> str:
+    """The sentence for a sandbox that nothing can be done in."""
+    why = _WHY_ENDED.get(reason) if status == Status.TERMINATED else None
+    return why or _WHY_NOT[Status(status)]
 
 
 def exec_request(

@@ -170,7 +170,7 @@ def sandbox_client(stack: Stack, token: str) -> Iterator[OrkestrClient]:
         yield client
         stack.revive()
         for sandbox in Sandbox.list(client=client):
-            if sandbox.status in {"running", "starting"}:
+            if sandbox.status in {"running", "starting", "paused"}:
                 sandbox.terminate()
     finally:
         set_default_client(None)

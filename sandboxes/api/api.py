@@ -11,7 +11,16 @@ from ninja.operation import Operation
 from ninja.parser import Parser
 
 from sandboxes.api import errors
-from sandboxes.api.routes import background, commands, events, files, presign, sandboxes, webhooks
+from sandboxes.api.routes import (
+    background,
+    commands,
+    events,
+    files,
+    pausing,
+    presign,
+    sandboxes,
+    webhooks,
+)
 
 DESCRIPTION: Final = """Sandboxes for code that an agent wrote.
 
@@ -45,6 +54,6 @@ api: Final = Api(
     parser=JsonParser(),
 )
 # Fixed names stand before `/{sandbox_id}`, which would take them for ids.
-for routes in (webhooks, sandboxes, commands, background, files, presign, events):
+for routes in (webhooks, sandboxes, pausing, commands, background, files, presign, events):
     api.add_router("/sandboxes", routes.router)
 errors.install(api)

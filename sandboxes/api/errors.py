@@ -23,6 +23,7 @@ from sandboxes.errors import (
     PlanLimit,
     SandboxError,
     SandboxNotFound,
+    SnapshotCap,
     UsageExhausted,
     WebhookNotFound,
     WrongState,
@@ -51,6 +52,7 @@ _DOMAIN: Final[dict[type[SandboxError], Answer]] = {
     WrongState: Answer(409),
     PlanLimit: Answer(403, "plan_limit"),
     UsageExhausted: Answer(403, "usage_exhausted"),
+    SnapshotCap: Answer(409, "snapshot_cap_reached"),
     InvalidRequest: Answer(422),
     NotAvailable: Answer(422, "not_available"),
 }
@@ -58,6 +60,8 @@ _DOMAIN: Final[dict[type[SandboxError], Answer]] = {
 _HOST: Final = {
     "not_found": Answer(409, "sandbox_lost"),
     "not_running": Answer(409),
+    "paused": Answer(409),
+    "not_paused": Answer(409),
     "template_unavailable": Answer(422, "template_unavailable"),
     "host_full": Answer(503, "fleet_full_retry", retry=True),
     "host_unreachable": Answer(503, "host_unreachable", retry=True),

@@ -14,7 +14,7 @@ from sandboxes.host.ledger import BackgroundCommand, Slice
 from sandboxes.host.meter import INTERVAL_SECONDS, WINDOW_SECONDS
 from sandboxes.host.output import unfinished_character
 from sandboxes.host.types import Directory, Entry, ExecOutcome, FileContent, Stat
-from sandboxes.models import Sandbox
+from sandboxes.models import Sandbox, Status
 from sandboxes.selectors import Limits, Page
 from sandboxes.usage.metrics import Metrics
 from sandboxes.webhooks.models import Webhook
@@ -51,11 +51,28 @@ def sandbox_json(sandbox: Sandbox) -> dict[str, Any]:
         "auto_resume": sandbox.auto_resume,
         "preview_auth": False,
         "preview_auth_token": None,
-        "paused_expires_at": None,
+        "paused_expires_at": _paused_expires_at(sandbox),
         "node_id": sandbox.node_id,
         "metadata": sandbox.metadata,
         "volume": None,
         "preview_host_base": None,
+    }
+
+
+def _paused_expires_at(sandbox: Sandbox) -> str | None:
+    moment = sandbox.paused_expires_at
+    return moment.isoformat() if moment and sandbox.status == Status.PAUSED else None
+
+
+def paused_json(sandbox: Sandbox) -> dict[str, Any]:
+    """A pause, as the wire has it."""
+    since = sandbox.paused_at or sandbox.turned_at
+    return {
+        "sandbox_id": sandbox.id,
+        "snapshot_id": sandbox.snapshot_id,
+        "status": sandbox.status,
+        "snapshot_size_mb": sandbox.snapshot_size_mb,
+        "created_at": since.isoformat(),
     }
 
 

@@ -16,7 +16,7 @@ View = Callable[..., Awaitable[HttpResponseBase]]
 
 _LATER: Final = (
     r"sandboxes/(?:(?:snapshots|volumes)(?:/.*)?"
-    r"|[^/]+/(?:pause|resume|host|code.*|snapshots))"
+    r"|[^/]+/(?:host|code.*|snapshots))"
 )
 
 

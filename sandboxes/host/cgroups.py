@@ -56,8 +56,10 @@ class Cgroups:
     @property
     def missing(self) -> list[str]:
         """Controllers without which a sandbox could not be held to its size."""
-        needed = _NEEDED if self.unified else (*_NEEDED, "freezer")
-        return [name for name in needed if name not in self._controllers]
+        missing = [name for name in _NEEDED if name not in self._controllers]
+        if "memory" not in missing and not self.unified and "freezer" not in self._controllers:
+            missing.append("freezer")
+        return missing
 
     @cached_property
     def unified(self) -> bool:

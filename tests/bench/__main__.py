@@ -18,10 +18,11 @@ def main() -> int:
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     django.setup()
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    from tests.bench import events, memory, report, speed
+    from tests.bench import events, memory, pausing, report, speed
     from tests.bench.platform import platform
 
-    measurements = {**speed.MEASUREMENTS, **events.MEASUREMENTS, **memory.MEASUREMENTS}
+    parts = (speed, pausing, events, memory)
+    measurements = {name: run for part in parts for name, run in part.MEASUREMENTS.items()}
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="name", help=", ".join(measurements))
     parser.add_argument("--quick", action="store_true", help="a tenth of the samples and seconds")

@@ -100,7 +100,15 @@ def test_a_viewer_reads_everything(account: Cast, sandbox: Sandbox, path: str) -
 
 
 @pytest.mark.parametrize(
-    "path", ["/sandboxes/new/", "/sandboxes/{id}/extend/", "/sandboxes/{id}/terminate/", "/tokens/"]
+    "path",
+    [
+        "/sandboxes/new/",
+        "/sandboxes/{id}/extend/",
+        "/sandboxes/{id}/pause/",
+        "/sandboxes/{id}/resume/",
+        "/sandboxes/{id}/terminate/",
+        "/tokens/",
+    ],
 )
 def test_the_server_refuses_what_a_viewer_does(account: Cast, sandbox: Sandbox, path: str) -> None:
     typed = {"timeout_seconds": "60", "name": "mine", "scopes": "sandboxes:read"}

@@ -9,12 +9,12 @@ from django.http.response import HttpResponseBase
 from ninja import Query, Router
 
 from sandboxes.api.access import READ, WRITE, ApiRequest
+from sandboxes.api.awake import awake
 from sandboxes.api.replies import command_json, log_json, nothing, reply
 from sandboxes.api.schemas import ErrorOut
 from sandboxes.api.schemas_background import CommandIn, CommandOut, CommandsOut, LogOut, LogQuery
 from sandboxes.api.streams import follow_response
 from sandboxes.background import background_client, background_request
-from sandboxes.services import check_running
 
 router: Final = Router(tags=["Background commands"])
 
@@ -25,7 +25,7 @@ _ERRORS: Final = {404: ErrorOut, 409: ErrorOut, 422: ErrorOut}
 async def start_command(request: ApiRequest, sandbox_id: str, payload: CommandIn) -> HttpResponse:
     """Start a command and do not wait for it. It runs until it ends, is killed, or its sandbox
     ends."""
-    check_running(request.auth.target, sandbox_id=sandbox_id)
+    await awake(request.auth, sandbox_id)
     wanted = background_request(command=payload.command, cwd=payload.cwd, env=payload.env)
     actor = request.auth.principal.actor
     command = await background_client().background_start(sandbox_id, wanted, actor=actor)
@@ -35,7 +35,7 @@ async def start_command(request: ApiRequest, sandbox_id: str, payload: CommandIn
 @router.get("/{sandbox_id}/commands", auth=READ, response={200: CommandsOut, **_ERRORS})
 async def list_commands(request: ApiRequest, sandbox_id: str) -> HttpResponse:
     """Those that run and those that are over."""
-    check_running(request.auth.target, sandbox_id=sandbox_id)
+    await awake(request.auth, sandbox_id)
     commands = await background_client().background_list(sandbox_id)
     rows = [command_json(command) for command in commands]
     return reply({"commands": rows, "total": len(rows)})
@@ -44,7 +44,7 @@ async def list_commands(request: ApiRequest, sandbox_id: str) -> HttpResponse:
 @router.get("/{sandbox_id}/commands/{command_id}", auth=READ, response={200: CommandOut, **_ERRORS})
 async def get_command(request: ApiRequest, sandbox_id: str, command_id: str) -> HttpResponse:
     """One of them, as it stands now."""
-    check_running(request.auth.target, sandbox_id=sandbox_id)
+    await awake(request.auth, sandbox_id)
     command = await background_client().background_find(sandbox_id, _plain(command_id))
     return reply(command_json(command))
 
@@ -52,7 +52,7 @@ async def get_command(request: ApiRequest, sandbox_id: str, command_id: str) -> 
 @router.delete("/{sandbox_id}/commands/{command_id}", auth=WRITE, response={204: None, **_ERRORS})
 async def kill_command(request: ApiRequest, sandbox_id: str, command_id: str) -> HttpResponse:
     """TERM to its process group, KILL two seconds later. One that is over is left as it is."""
-    check_running(request.auth.target, sandbox_id=sandbox_id)
+    await awake(request.auth, sandbox_id)
     actor = request.auth.principal.actor
     await background_client().background_kill(sandbox_id, _plain(command_id), actor=actor)
     return nothing()
@@ -69,7 +69,7 @@ async def read_logs(
     With `follow` the answer is `text/event-stream` as that of a streamed command, until the command
     ends; after `timeout_seconds` it ends with the error `exec_timeout` and the command runs on.
     """
-    check_running(request.auth.target, sandbox_id=sandbox_id)
+    await awake(request.auth, sandbox_id)
     name = _plain(command_id)
     if query.follow:
         return await follow_response(

@@ -10,6 +10,7 @@ from ninja import Router
 
 from sandboxes import services
 from sandboxes.api.access import WRITE, ApiRequest
+from sandboxes.api.awake import awake
 from sandboxes.api.errors import exec_failure
 from sandboxes.api.replies import exec_json, reply
 from sandboxes.api.schemas import ErrorOut, ExecIn, ExecOut
@@ -30,7 +31,7 @@ async def exec_command(request: ApiRequest, sandbox_id: str, payload: ExecIn) ->
     With `stream` the answer is `text/event-stream`: `exec_started`, `exec_chunk` (base64 `data`),
     then `exec_exited` or `error`. A caller who goes away does not stop the command.
     """
-    services.check_running(request.auth.target, sandbox_id=sandbox_id)
+    await awake(request.auth, sandbox_id)
     wanted = services.exec_request(
         command=payload.command,
         cwd=payload.cwd,

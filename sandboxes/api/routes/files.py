@@ -10,6 +10,7 @@ from django.http import HttpResponse
 from ninja import Query, Router
 
 from sandboxes.api.access import READ, WRITE, ApiRequest
+from sandboxes.api.awake import awake
 from sandboxes.api.replies import file_json, nothing, reply, stat_json
 from sandboxes.api.schemas import (
     BatchIn,
@@ -28,7 +29,7 @@ from sandboxes.api.schemas import (
 from sandboxes.errors import InvalidRequest
 from sandboxes.host.types import FILE_LIMIT, HostError
 from sandboxes.limits import check_path
-from sandboxes.services import check_running, host_client
+from sandboxes.services import host_client
 
 router: Final = Router(tags=["Files"])
 
@@ -38,7 +39,7 @@ _ERRORS: Final = {403: ErrorOut, 404: ErrorOut, 409: ErrorOut, 413: ErrorOut, 42
 @router.post("/{sandbox_id}/files", auth=WRITE, response={200: WrittenOut, **_ERRORS})
 async def write_file(request: ApiRequest, sandbox_id: str, payload: FileIn) -> HttpResponse:
     """Write a whole file. Its parent directories are made."""
-    check_running(request.auth.target, sandbox_id=sandbox_id)
+    await awake(request.auth, sandbox_id)
     size = await _write(request, sandbox_id, payload)
     return reply({"path": payload.path, "bytes_written": size})
 
@@ -46,7 +47,7 @@ async def write_file(request: ApiRequest, sandbox_id: str, payload: FileIn) -> H
 @router.get("/{sandbox_id}/files", auth=READ, response={200: FileOut, **_ERRORS})
 async def read_path(request: ApiRequest, sandbox_id: str, query: Query[PathQuery]) -> HttpResponse:
     """A file's content, or a directory's entries."""
-    check_running(request.auth.target, sandbox_id=sandbox_id)
+    await awake(request.auth, sandbox_id)
     check_path(query.path)
     actor = request.auth.principal.actor
     found = await host_client().read_path(sandbox_id, query.path, actor=actor)
@@ -58,7 +59,7 @@ async def delete_file(
     request: ApiRequest, sandbox_id: str, query: Query[PathQuery]
 ) -> HttpResponse:
     """Remove a file. A directory is refused."""
-    check_running(request.auth.target, sandbox_id=sandbox_id)
+    await awake(request.auth, sandbox_id)
     check_path(query.path)
     await host_client().delete_file(sandbox_id, query.path, actor=request.auth.principal.actor)
     return nothing()
@@ -69,7 +70,7 @@ async def make_directory(
     request: ApiRequest, sandbox_id: str, payload: DirectoryIn
 ) -> HttpResponse:
     """Make a directory; with `parents` also those above it, and one that is there is fine."""
-    check_running(request.auth.target, sandbox_id=sandbox_id)
+    await awake(request.auth, sandbox_id)
     check_path(payload.path)
     await host_client().make_dir(
         sandbox_id, payload.path, parents=payload.parents, actor=request.auth.principal.actor
@@ -80,7 +81,7 @@ async def make_directory(
 @router.post("/{sandbox_id}/files/move", auth=WRITE, response={200: MoveOut, **_ERRORS})
 async def move_path(request: ApiRequest, sandbox_id: str, payload: MoveIn) -> HttpResponse:
     """Move or rename a file or directory."""
-    check_running(request.auth.target, sandbox_id=sandbox_id)
+    await awake(request.auth, sandbox_id)
     check_path(payload.source, name="source")
     check_path(payload.destination, name="destination")
     await host_client().move(
@@ -92,7 +93,7 @@ async def move_path(request: ApiRequest, sandbox_id: str, payload: MoveIn) -> Ht
 @router.get("/{sandbox_id}/files/stat", auth=READ, response={200: StatOut, **_ERRORS})
 async def stat_path(request: ApiRequest, sandbox_id: str, query: Query[PathQuery]) -> HttpResponse:
     """What a path is. One that is not there is an answer, not an error."""
-    check_running(request.auth.target, sandbox_id=sandbox_id)
+    await awake(request.auth, sandbox_id)
     check_path(query.path)
     stat = await host_client().stat(sandbox_id, query.path, actor=request.auth.principal.actor)
     return reply(stat_json(stat))
@@ -101,7 +102,7 @@ async def stat_path(request: ApiRequest, sandbox_id: str, query: Query[PathQuery
 @router.post("/{sandbox_id}/files/batch", auth=WRITE, response={200: BatchOut, **_ERRORS})
 async def write_batch(request: ApiRequest, sandbox_id: str, payload: BatchIn) -> HttpResponse:
     """Write up to 64 files. Each has a row of its own in the answer, in the same order."""
-    check_running(request.auth.target, sandbox_id=sandbox_id)
+    await awake(request.auth, sandbox_id)
     rows = [await _batch_row(request, sandbox_id, one) for one in payload.files]
     return reply({"results": rows})
 

@@ -5,6 +5,9 @@ Packages come from the registries of the machine that runs the tests, through th
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -13,6 +16,7 @@ from orkestr._client import OrkestrClient
 
 from accounts.models import Plan
 from tests.cast import Cast
+from tests.stack import Stack
 from tests.waiting import until
 from timeline.selectors import events_after, verify
 
@@ -110,13 +114,43 @@ def test_3_an_own_allowlist_leaves_out_the_registries(sandbox_client: OrkestrCli
     seen(sandbox, "network.denied")
 
 
-def test_4_packages_of_a_session_that_will_be_parked(sandbox_client: OrkestrClient) -> None:
-    with Sandbox.create(template="node-22", network="restricted", timeout_seconds=3600) as sandbox:
-        installed = sandbox.exec("npm init -y && npm install lodash", timeout_seconds=120)
-        assert installed.exit_code == 0, installed.stderr
-        script = 'console.log(require("lodash").chunk([1, 2, 3], 2).length)'
-        assert sandbox.exec(f"node -e '{script}'").stdout == "2\n"
-    seen(sandbox, "command.started", "network.allowed", "sandbox.terminated")
+COUNTER = """
+const http = require("http"), _ = require("lodash");
+let calls = 0;
+http.createServer((_request, answer) => answer.end(String(++calls))).listen(3000);
+"""
+ASK_IT = 'fetch("http://127.0.0.1:3000").then(a => a.text()).then(console.log)'
+
+
+def test_4_park_a_session_between_turns(
+    sandbox_client: OrkestrClient, stack: Stack, token: str
+) -> None:
+    sandbox = Sandbox.create(template="node-22", network="restricted", timeout_seconds=3600)
+    installed = sandbox.exec("npm init -y && npm install lodash", timeout_seconds=120)
+    assert installed.exit_code == 0, installed.stderr
+    sandbox.files.write("/workspace/counter.js", COUNTER)
+    sandbox.exec("nohup node counter.js >log 2>&1 & echo $! > pid")
+    until(lambda: sandbox.exec(f"node -e '{ASK_IT}'").stdout == "1\n", what="it counts")
+    assert sandbox.pause() == sandbox.id
+    assert sandbox.refresh().status == "paused"
+
+    later = (
+        "import sys; from orkestr import Sandbox\n"
+        "sandbox = Sandbox.resume(sys.argv[1])\n"
+        "print(sandbox.exec(sys.argv[2]).stdout, end='')"
+    )
+    look = f"kill -0 $(cat pid) && node -e '{ASK_IT}' && ls node_modules | grep -x lodash"
+    done = subprocess.run(
+        [sys.executable, "-c", later, sandbox.id, look],
+        env={**os.environ, "ORKESTR_BASE_URL": stack.url, "ORKESTR_API_KEY": token},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout == "2\nlodash\n"
+    sandbox.terminate()
+    seen(sandbox, "network.allowed", "sandbox.paused", "sandbox.resumed", "command.started")
 
 
 def test_5_data_in_artifact_out(sandbox_client: OrkestrClient) -> None:

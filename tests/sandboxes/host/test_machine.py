@@ -18,6 +18,7 @@ V1 = """\
 30 29 0:26 / {root}/memory rw,relatime - cgroup cgroup rw,memory
 31 29 0:27 / {root}/cpu rw,relatime - cgroup cgroup rw,cpu,cpuacct
 32 29 0:28 / {root}/pids rw,relatime - cgroup cgroup rw,pids
+34 29 0:30 / {root}/freezer rw,relatime - cgroup cgroup rw,freezer
 33 29 0:29 / {root}/unified rw,relatime - cgroup2 cgroup2 rw
 """
 V2 = "30 29 0:26 / {root} rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"

@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -190,7 +191,7 @@ async def test_ending_it_in_the_middle_of_a_pause_ends_it(make_sandbox: Make) ->
         outcomes = await asyncio.gather(pause(sandbox), sandbox.terminate(), return_exceptions=True)
         assert outcomes[1] is None
         assert isinstance(outcomes[0], int | HostError)
-        await asyncio.to_thread(until, lambda pid=pid: gone(pid), what="it is gone")
+        await asyncio.to_thread(until, partial(gone, pid), what="it is gone")
 
 
 def gone(pid: int) -> bool:

@@ -1,0 +1,51 @@
+"""An operator's pause and resume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.views.decorators.http import require_POST
+
+from accounts.origin import origin_of
+from accounts.policy import Principal
+from console.signed_in import signed_in
+from sandboxes.errors import SandboxError, SandboxNotFound
+from sandboxes.host.types import HostError
+from sandboxes.models import Sandbox
+from sandboxes.pausing import sandbox_pause, sandbox_resume
+
+
+@require_POST
+@signed_in
+def pause(request: HttpRequest, principal: Principal, sandbox_id: str) -> HttpResponse:
+    """Hold it still."""
+    return _turned(request, principal, sandbox_id, sandbox_pause)
+
+
+@require_POST
+@signed_in
+def resume(request: HttpRequest, principal: Principal, sandbox_id: str) -> HttpResponse:
+    """Let it go on."""
+    return _turned(request, principal, sandbox_id, sandbox_resume)
+
+
+def _turned(
+    request: HttpRequest,
+    principal: Principal,
+    sandbox_id: str,
+    turn: Callable[..., Coroutine[Any, Any, Sandbox]],
+) -> HttpResponse:
+    try:
+        async_to_sync(turn)(principal=principal, sandbox_id=sandbox_id, origin=origin_of(request))
+    except SandboxNotFound:
+        raise
+    except SandboxError as error:
+        messages.error(request, str(error))
+    except HostError as error:
+        messages.error(request, error.message)
+    return redirect("sandbox", sandbox_id)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from asgiref.sync import async_to_sync
 from django.db import transaction
 
 from accounts.database import in_database
@@ -73,15 +74,27 @@ _known = _Known()
 
 async def registries_refresh(host: HostClient) -> None:
     """See that the rows of registries are those of the host's machine. A host away changes none."""
+    if found := await _asked(host):
+        await in_database(registries_store, found)
+
+
+def registries_refresh_now(host: HostClient) -> None:
+    """The same for code that is not a coroutine, on its own connection to the database."""
+    if found := async_to_sync(_asked)(host):
+        registries_store(found)
+
+
+async def _asked(host: HostClient) -> tuple[Rule, ...]:
+    """The machine's registries; nothing when they are known well enough, or cannot be known."""
     if time.monotonic() < _known.until:
-        return
+        return ()
     try:
         found = await host.registries()
     except HostError as error:
         log.warning("the host did not say which registries it uses: %s", error.message)
-        return
-    await in_database(registries_store, found)
+        return ()
     _known.until = time.monotonic() + _FRESH_SECONDS
+    return found
 
 
 @transaction.atomic

@@ -12,12 +12,13 @@ from accounts.policy import Principal, Scope, require
 from console import boards
 from console.forms import SandboxForm
 from console.signed_in import signed_in
+from sandboxes.allowlist import registries_refresh_now
 from sandboxes.errors import InvalidRequest, SandboxError
 from sandboxes.host.types import HostError
 from sandboxes.limits import NETWORKS, TEMPLATES, TIMEOUT_DEFAULT
 from sandboxes.models import Status
 from sandboxes.selectors import limits_of
-from sandboxes.services import sandbox_create
+from sandboxes.services import host_client, sandbox_create
 
 
 @require_safe
@@ -62,6 +63,7 @@ def sandbox_new(request: HttpRequest, principal: Principal) -> HttpResponse:
             form.add_error(None, str(error))
         except HostError as error:
             form.add_error(None, error.message)
+    registries_refresh_now(host_client())
     limits = limits_of(principal.account_id)
     context = {
         "form": form,

@@ -23,7 +23,15 @@ def test_a_connection_shows_where_to_how_much_and_how_long() -> None:
 
 
 def test_a_connection_that_did_not_end_by_itself_says_why() -> None:
-    assert ", idle timeout</span>" in row(Kind.NETWORK_ALLOWED, **WHERE, reason="idle_timeout")
+    shown = row(Kind.NETWORK_ALLOWED, **WHERE, bytes_up=5, reason="idle_timeout")
+    assert "<b>Connected</b> to" in shown
+    assert ", idle timeout</span>" in shown
+
+
+def test_a_host_that_did_not_answer_was_not_reached() -> None:
+    shown = row(Kind.NETWORK_ALLOWED, **WHERE, bytes_up=0, bytes_down=0, reason="unresolvable")
+    assert "<b>Not reached</b> <code>files.example.org:443</code>" in shown
+    assert ", unresolvable</span>" in shown
 
 
 def test_many_in_quick_succession_are_one_row() -> None:

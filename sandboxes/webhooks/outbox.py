@@ -28,6 +28,7 @@ from timeline.live import client
 logger = logging.getLogger(__name__)
 
 TASK: Final = "sandboxes.webhooks.send"
+_TIME_IS_UP: Final = ("expired", "paused_expired")
 _WOKEN: Final = "webhooks:woken"
 _WOKEN_MS: Final = 2000
 
@@ -57,6 +58,7 @@ def _kind(sandbox: Sandbox, was: str) -> EventType | None:
     """A sandbox that never ran is nobody's news: who asked for it was told.
 
     A failed one is ``terminated`` to the wire, which has no word of its own; its status says it.
+    Nor is it news that a pause or a resume did not come about.
     """
     now = sandbox.status
     if now == was or sandbox.started_at is None:
@@ -64,16 +66,15 @@ def _kind(sandbox: Sandbox, was: str) -> EventType | None:
     if now == Status.RUNNING:
         return EventType.SANDBOX_CREATED if was == Status.STARTING else _woken_up(was)
     if now == Status.PAUSED:
-        return EventType.SANDBOX_PAUSED
+        return EventType.SANDBOX_PAUSED if was != Status.RESUMING else None
     if now in ENDED:
-        expired = sandbox.reason == "expired"
+        expired = sandbox.reason in _TIME_IS_UP
         return EventType.SANDBOX_EXPIRED if expired else EventType.SANDBOX_TERMINATED
     return None
 
 
 def _woken_up(was: str) -> EventType | None:
-    """Back to running from ``pausing`` is a pause that did not come about."""
-    return EventType.SANDBOX_RESUMED if was in (Status.RESUMING, Status.PAUSED) else None
+    return EventType.SANDBOX_RESUMED if was != Status.PAUSING else None
 
 
 def record(*, account_id: str, kind: EventType, subject: str, data: Mapping[str, Any]) -> int:

@@ -176,6 +176,17 @@ def test_a_killed_worker_leaves_nothing_undelivered(
     assert _row(hook.id).attempts == 1
 
 
+def test_it_is_sent_on_commit_and_not_only_by_the_clock(
+    stack: Stack, sandbox_client: OrkestrClient, receiver: Receiver
+) -> None:
+    stack.stop("beat")
+    Webhook.create(receiver.url)
+    sandbox = Sandbox.create(template="debian-12")
+    until(lambda: receiver.types == ["sandbox.created"], what="the beginning is told")
+    sandbox.terminate()
+    until(lambda: len(receiver.received) == 2, what="the end is told")
+
+
 def test_what_was_committed_while_the_broker_was_away_is_swept_up(
     stack: Stack, sandbox_client: OrkestrClient, account: Cast, receiver: Receiver
 ) -> None:

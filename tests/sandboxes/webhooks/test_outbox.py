@@ -59,6 +59,8 @@ def told() -> list[str]:
         (Status.TERMINATED, "requested", "sandbox.terminated"),
         (Status.TERMINATED, "shutdown", "sandbox.terminated"),
         (Status.TERMINATED, "expired", "sandbox.expired"),
+        (Status.TERMINATED, "paused_expired", "sandbox.expired"),
+        (Status.TERMINATED, "usage_exhausted", "sandbox.terminated"),
         (Status.FAILED, "host_lost", "sandbox.terminated"),
     ],
 )
@@ -96,6 +98,7 @@ def test_one_that_never_ran_is_nobodys_news(account: Cast) -> None:
         (Status.RUNNING, Status.PAUSED, ["sandbox.paused"]),
         (Status.PAUSING, Status.RUNNING, []),
         (Status.PAUSED, Status.RESUMING, []),
+        (Status.RESUMING, Status.PAUSED, []),
         (Status.RESUMING, Status.RUNNING, ["sandbox.resumed"]),
         (Status.PAUSED, Status.RUNNING, ["sandbox.resumed"]),
         (Status.PAUSED, Status.PAUSED, []),

@@ -22,6 +22,13 @@ from console.launch.processes import (
 )
 from tests.waiting import until
 
+# Even where this run itself was started with interrupts ignored, as in a shell's background.
+INTERRUPTIBLE = """
+import signal, time
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+print("ready", flush=True)
+time.sleep(60)
+"""
 STUBBORN = """\
 import signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -47,7 +54,9 @@ def known(process: subprocess.Popen[str]) -> Identity:
 
 
 def test_it_ends_a_process_with_the_signal_asked_for() -> None:
-    with child("sleep", "60") as process:
+    with child(sys.executable, "-c", INTERRUPTIBLE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
         end(known(process), stop_signal=signal.SIGINT, seconds=10)
         assert process.wait(timeout=5) == -signal.SIGINT
 

@@ -16,6 +16,8 @@ from tests.sandboxes.host.hosting import ACTOR, HostProcess, Make, Sandboxed, ne
 
 BUILD_SECONDS = 1200
 
+_DATABASE = 7
+
 
 @pytest.fixture(scope="session")
 def templates() -> Path:
@@ -36,7 +38,8 @@ def templates() -> Path:
 
 @pytest.fixture(scope="session")
 def _host(templates: Path, redis_url: str) -> Iterator[HostProcess]:
-    host = HostProcess(templates, redis_url)
+    # A stack's worker would take the events of database 0 away before the tests see them.
+    host = HostProcess(templates, f"{redis_url.partition('?')[0]}?db={_DATABASE}")
     host.start()
     yield host
     host.close()

@@ -7,6 +7,8 @@ import stat
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from console.launch import environment
 from console.launch.layout import EVERY_ADDRESS, Layout, options_from
 
@@ -55,6 +57,19 @@ def test_own_servers_replace_the_embedded_ones(tmp_path: Path) -> None:
     secret = {"SECRET_KEY": "a", "TOKEN_PEPPER": "b"}
     told = environment.of_services(options, secret=secret)
     assert {name: told[name] for name in own} == own
+
+
+def test_webhooks_may_reach_this_machine_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = {"SECRET_KEY": "a", "TOKEN_PEPPER": "b"}
+    options = options_from({}, root=tmp_path)
+    name = "ORKESTR_WEBHOOK_ALLOW_LOOPBACK"
+    monkeypatch.delenv(name, raising=False)
+    assert environment.of_services(options, secret=secret)[name] == "1"
+    monkeypatch.setenv(name, "0")
+    assert environment.of_services(options, secret=secret)[name] == "0"
+    assert name not in environment.of_host(options)
 
 
 def test_it_answers_to_every_address_it_listens_on(tmp_path: Path) -> None:

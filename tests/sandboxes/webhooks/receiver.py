@@ -40,6 +40,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
+    def handle_error(self, *_: object) -> None:
+        """Who has hung up meanwhile does not hear the answer, and that is all."""
+
 
 class Receiver:
     """Listens on loopback, writes everything down, and says what ``answer`` says."""

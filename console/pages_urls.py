@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from console.views import auth, docs, pausing, sandbox, sandboxes, tokens
+from console.views import auth, docs, pausing, sandbox, sandboxes, tokens, usage
 
 urlpatterns = [
     path("", sandboxes.overview, name="overview"),
@@ -15,6 +15,7 @@ urlpatterns = [
     path("sandboxes/<str:sandbox_id>/", sandbox.sandbox, name="sandbox"),
     path("sandboxes/<str:sandbox_id>/rows/", sandbox.sandbox_rows, name="sandbox-rows"),
     path("sandboxes/<str:sandbox_id>/head/", sandbox.sandbox_head, name="sandbox-head"),
+    path("sandboxes/<str:sandbox_id>/usage/", usage.sandbox_usage, name="sandbox-usage"),
     path("sandboxes/<str:sandbox_id>/extend/", sandbox.sandbox_extend, name="sandbox-extend"),
     path("sandboxes/<str:sandbox_id>/pause/", pausing.pause, name="sandbox-pause"),
     path("sandboxes/<str:sandbox_id>/resume/", pausing.resume, name="sandbox-resume"),

@@ -81,6 +81,18 @@ def test_what_runs_out_of_time_has_expired(
     assert Delivery.objects.filter(subject=sandbox.id).count() == 1
 
 
+def test_a_pause_and_its_end_are_told(sandbox_client: OrkestrClient, receiver: Receiver) -> None:
+    Webhook.create(receiver.url, event_types=["sandbox.paused", "sandbox.resumed"])
+    sandbox = Sandbox.create(template="debian-12")
+    sandbox.pause()
+    until(lambda: receiver.types == ["sandbox.paused"], what="the pause is told")
+    Sandbox.resume(sandbox.id)
+    until(lambda: len(receiver.received) == 2, what="its end is told")
+    assert receiver.types == ["sandbox.paused", "sandbox.resumed"]
+    states = [one.payload["data"]["sandbox"]["status"] for one in receiver.received]
+    assert states == ["paused", "running"]
+
+
 def test_nobody_hears_of_a_foreign_sandbox(
     sandbox_client: OrkestrClient, other_account: Cast, receiver: Receiver, stack: Stack
 ) -> None:

@@ -20,8 +20,8 @@ from sandboxes.api.watch import watched
 from sandboxes.errors import SandboxError
 from sandboxes.host.transfer_client import Incoming, Outgoing, TransferClient
 from sandboxes.host.types import HostError
+from sandboxes.pausing import sandbox_awake
 from sandboxes.presign import Opened, link_open
-from sandboxes.services import check_running
 
 #: A message of ``console/server.py``: the answer cannot be finished, so its connection is ended.
 ABORT: Final = {"type": "http.response.abort"}
@@ -82,7 +82,9 @@ async def _serve(scope: Scope, receive: Receive, sender: _Sender) -> None:
         refusal["Allow"] = allowed
         return await sender.whole(refusal)
     opened = await link_open(method=method, raw_path=scope["raw_path"], query=scope["query_string"])
-    check_running(opened.target, sandbox_id=opened.link.sandbox_id)
+    await sandbox_awake(
+        principal=opened.principal, target=opened.target, sandbox_id=opened.link.sandbox_id
+    )
     if method == "PUT":
         return await sender.whole(await _take(opened, headers, receive))
     asked = Asked.of(headers)

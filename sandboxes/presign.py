@@ -34,7 +34,7 @@ _SALT: Final = "sandboxes.presign"
 _SCOPES: Final[dict[Method, Scope]] = {"GET": Scope.SANDBOXES_READ, "PUT": Scope.SANDBOXES_WRITE}
 
 _HOLDER: Final = """
-SELECT t.account_id, t.name, t.lookup, t.scopes, s.id, s.status, s.reason
+SELECT t.account_id, t.name, t.lookup, t.scopes, s.id, s.status, s.reason, s.auto_resume
 FROM accounts_token t
 LEFT JOIN sandboxes_sandbox s ON s.id = %s AND s.account_id = t.account_id
 WHERE t.id = %s AND t.revoked_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > now())

@@ -8,11 +8,11 @@ from django.http import HttpResponse
 from ninja import Router
 
 from sandboxes.api.access import READ, WRITE, ApiRequest
+from sandboxes.api.awake import awake
 from sandboxes.api.replies import reply
 from sandboxes.api.schemas import ErrorOut
 from sandboxes.api.schemas_presign import PresignIn, PresignOut
 from sandboxes.presign import Method, link_make
-from sandboxes.services import check_running
 
 router: Final = Router(tags=["Files"])
 
@@ -26,7 +26,7 @@ async def presign_download(
     request: ApiRequest, sandbox_id: str, payload: PresignIn
 ) -> HttpResponse:
     """A link that answers a plain GET with the file, of whatever size; `Range` is understood."""
-    return _link(request, sandbox_id, payload, "GET")
+    return await _link(request, sandbox_id, payload, "GET")
 
 
 @router.post(
@@ -34,11 +34,13 @@ async def presign_download(
 )
 async def presign_upload(request: ApiRequest, sandbox_id: str, payload: PresignIn) -> HttpResponse:
     """A link that takes a plain PUT with the file as its body and a `Content-Length`."""
-    return _link(request, sandbox_id, payload, "PUT")
+    return await _link(request, sandbox_id, payload, "PUT")
 
 
-def _link(request: ApiRequest, sandbox_id: str, payload: PresignIn, method: Method) -> HttpResponse:
-    check_running(request.auth.target, sandbox_id=sandbox_id)
+async def _link(
+    request: ApiRequest, sandbox_id: str, payload: PresignIn, method: Method
+) -> HttpResponse:
+    await awake(request.auth, sandbox_id)
     link = link_make(
         principal=request.auth.principal,
         sandbox_id=sandbox_id,

@@ -245,6 +245,18 @@ def test_one_that_ends_while_the_host_is_away_is_known(stack: Stack, sandbox: Sa
     assert go.wait(poll_seconds=0.05, timeout=30) == 0
 
 
+def test_it_stands_still_through_a_pause_and_goes_on(sandbox: Sandbox) -> None:
+    handle = start(sandbox, "echo before; until [ -e go ]; do sleep 0.05; done; echo after; exit 2")
+    until(lambda: handle.logs().content == "before\n", what="it writes")
+    sandbox.pause()
+    again = Sandbox.resume(sandbox.id)
+    (found,) = again.commands()
+    assert (found.id, found.status) == (handle.id, "running")
+    again.files.write("/workspace/go", "")
+    assert found.wait(poll_seconds=0.05, timeout=30) == 2
+    assert whole(found) == "before\nafter\n"
+
+
 def test_the_timeline_has_its_card(sandbox: Sandbox) -> None:
     handle = start(sandbox, "echo shown")
 

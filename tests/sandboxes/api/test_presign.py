@@ -243,6 +243,26 @@ def test_a_sandbox_that_has_ended_says_so(sandbox: Sandbox, plain: httpx.Client)
     assert "terminated" in refused(plain.put(up.url, content=b"x" * MIB), 409)
 
 
+def test_a_paused_sandbox_says_so_and_is_not_woken(sandbox: Sandbox, plain: httpx.Client) -> None:
+    up, down = sandbox.files.presign_upload(PLACE), sandbox.files.presign_download(PLACE)
+    sandbox.pause()
+    assert "paused" in refused(plain.get(down.url), 409)
+    assert "paused" in refused(plain.put(up.url, content=b"x"), 409)
+    assert sandbox.refresh().status == "paused"
+
+
+def test_a_link_wakes_a_sandbox_that_may_wake_by_itself(
+    sandbox_client: OrkestrClient, plain: httpx.Client
+) -> None:
+    made = Sandbox.create(template="debian-12", auto_resume=True, client=sandbox_client)
+    up, down = made.files.presign_upload(PLACE), made.files.presign_download(PLACE)
+    made.pause()
+    assert plain.put(up.url, content=b"woken").is_success
+    assert made.refresh().status == "running"
+    made.pause()
+    assert plain.get(down.url).content == b"woken"
+
+
 def test_what_is_no_file_is_told(sandbox: Sandbox, plain: httpx.Client) -> None:
     sandbox.exec("mkfifo pipe; ln -s /dev/zero zero; mkdir folder; ln -s / root")
     cases = {"absent": 404, "pipe": 422, "zero": 422, "folder": 422, "root": 422}

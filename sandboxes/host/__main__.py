@@ -35,6 +35,9 @@ from sandboxes.host.types import HostError
 from timeline.events import SYSTEM
 from timeline.shipper import Shipper
 
+#: Of the shape asked for last; one costs one to two megabytes. Fifty at once are answered from it.
+READY_SANDBOXES = 56
+
 _PR_SET_CHILD_SUBREAPER = 36
 
 log = logging.getLogger(__name__)
@@ -80,7 +83,7 @@ def _settings() -> Settings:
     parser.add_argument("--client-user", default=user, help="who may call besides root")
     agent = os.environ.get("ORKESTR_AGENT", "")
     parser.add_argument("--agent", default=agent, help="its binary; built in DIR when not given")
-    ready = int(os.environ.get("ORKESTR_READY_SANDBOXES", "24"))
+    ready = int(os.environ.get("ORKESTR_READY_SANDBOXES", READY_SANDBOXES))
     parser.add_argument("--ready", type=int, default=ready, help="started ahead of time")
     options = parser.parse_args()
     return Settings(

@@ -20,6 +20,10 @@ from sandboxes.host.types import HostError
 #: How many shapes are kept ready; the least recently asked for is dropped first.
 _SHAPES = 4
 _RETRY_SECONDS = 5.0
+#: Making ready waits until nothing was asked for this long, so that a burst has the processors.
+QUIET_SECONDS = 0.25
+#: It does not wait when less than this part of what should be ready is left.
+_SHORT = 8
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +31,9 @@ log = logging.getLogger(__name__)
 class Pool:
     """Keeps ``ready`` slots of the shape asked for last, and a quarter as many of others.
 
-    One slot is made at a time in the background, and none while callers wait for theirs. The
-    shapes asked for are remembered in ``memory``, so that a host that restarts is ready at once.
+    One slot is made at a time in the background, none while callers wait for theirs, and none in
+    a burst that what is ready can answer. The shapes asked for are remembered in ``memory``, so
+    that a host that restarts is ready at once.
     """
 
     def __init__(
@@ -39,12 +44,15 @@ class Pool:
         ready: int,
         memory: Path,
         room: Callable[[], bool],
+        quiet_seconds: float = QUIET_SECONDS,
     ) -> None:
         self._maker = maker
         self._executor = executor
         self._target = ready
         self._memory = memory
         self._room = room
+        self._quiet_seconds = quiet_seconds
+        self._quiet_from = 0.0
         self._slots: OrderedDict[Shape, deque[Slot]] = OrderedDict()
         self._waiting = 0
         self._wake = asyncio.Event()
@@ -52,6 +60,7 @@ class Pool:
     async def take(self, shape: Shape) -> Slot:
         """A ready slot, or one made now."""
         self._ask(shape)
+        self._quiet_from = asyncio.get_running_loop().time() + self._quiet_seconds
         waiting = self._slots[shape]
         while waiting:
             slot = waiting.popleft()
@@ -95,18 +104,33 @@ class Pool:
             self._wake.clear()
             await self._drop_oldest()
             while (shape := self._wanted()) is not None:
-                await self._add(shape)
+                if not await self._asked_meanwhile(shape):
+                    await self._add(shape)
 
     def _wanted(self) -> Shape | None:
         """The shape asked for last comes first; nothing while callers wait or room is short."""
         if self._waiting or not self._room():
             return None
-        target = self._target
         for shape, slots in reversed(self._slots.items()):
-            if len(slots) < target:
+            if len(slots) < self._target_of(shape):
                 return shape
-            target = self._target // 4
         return None
+
+    def _target_of(self, shape: Shape) -> int:
+        return self._target if shape == next(reversed(self._slots)) else self._target // 4
+
+    async def _asked_meanwhile(self, shape: Shape) -> bool:
+        """Wait for quiet, unless ``shape`` has run short; whether a slot was taken first."""
+        pause = self._quiet_from - asyncio.get_running_loop().time()
+        if pause <= 0 or len(self._slots[shape]) <= self._target_of(shape) // _SHORT:
+            return False
+        self._wake.clear()
+        try:
+            async with asyncio.timeout(pause):
+                await self._wake.wait()
+        except TimeoutError:
+            return False
+        return True
 
     async def _add(self, shape: Shape) -> None:
         try:

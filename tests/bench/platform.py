@@ -15,12 +15,13 @@ from django.test.utils import setup_databases, setup_test_environment
 from django.utils import timezone
 from orkestr._client import OrkestrClient, set_default_client
 
+from sandboxes.host.__main__ import READY_SANDBOXES as DEFAULT_READY
 from sandboxes.models import Sandbox, Status
 from tests.cast import Cast, make_cast
 from tests.stack import Servers, Stack, use
 
 #: As `make up` has it; the tests keep fewer sandboxes ready.
-READY_SANDBOXES = "16"
+READY_SANDBOXES = str(DEFAULT_READY)
 
 
 @dataclass(frozen=True)

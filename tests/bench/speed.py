@@ -160,7 +160,7 @@ def create(bench: Bench) -> list[Row]:
             against="-",
             target="p50 ≤ 400 ms",
             met=statistics.median(at_once) <= 0.400,
-            note=f"{READY_SANDBOXES} are ready, the others are started meanwhile",
+            note=f"{READY_SANDBOXES} of that size were ready",
         ),
     ]
 

@@ -57,7 +57,7 @@ def shape(tmp_path: Path, pids: int = 10) -> Shape:
 
 @asynccontextmanager
 async def pooled(
-    maker: FakeMaker, tmp_path: Path, *, ready: int, room: bool = True
+    maker: FakeMaker, tmp_path: Path, *, ready: int, room: bool = True, quiet_seconds: float = 0
 ) -> AsyncIterator[Pool]:
     """A pool that fills itself up meanwhile."""
     with ThreadPoolExecutor(2) as threads:
@@ -67,6 +67,7 @@ async def pooled(
             ready=ready,
             memory=tmp_path / "shapes.json",
             room=lambda: room,
+            quiet_seconds=quiet_seconds,
         )
         pool.recall()
         filling = asyncio.ensure_future(pool.run())
@@ -122,6 +123,31 @@ async def test_the_shape_asked_for_last_has_most_ready(tmp_path: Path) -> None:
         await pool.take(shape(tmp_path, 2))
         await eventually(lambda: len(maker.made) == 20)
         assert [slot.shape.pids for slot in maker.made[18:]] == [2, 1]
+
+
+async def test_a_burst_has_the_machine_until_little_is_left(tmp_path: Path) -> None:
+    maker, wanted = FakeMaker(), shape(tmp_path)
+    async with pooled(maker, tmp_path, ready=16) as pool:
+        await pool.take(wanted)
+        await eventually(partial(has_made, maker, 17))
+    maker = FakeMaker()
+    async with pooled(maker, tmp_path, ready=16, quiet_seconds=3600) as pool:
+        await eventually(partial(has_made, maker, 16))
+        for left in range(15, 2, -1):
+            await pool.take(wanted)
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert len(maker.made) == 16, left
+        await pool.take(wanted)
+        await eventually(partial(has_made, maker, 17))
+
+
+async def test_what_was_taken_is_made_again_once_it_is_quiet(tmp_path: Path) -> None:
+    maker, wanted = FakeMaker(), shape(tmp_path)
+    async with pooled(maker, tmp_path, ready=16, quiet_seconds=0.05) as pool:
+        for _ in range(4):
+            await pool.take(wanted)
+        await eventually(lambda: len(maker.made) == 20)
 
 
 async def test_shapes_that_nobody_asks_for_any_more_are_dropped(tmp_path: Path) -> None:

@@ -38,6 +38,10 @@ LEFT JOIN sandboxes_sandbox s ON s.id = %s AND s.account_id = t.account_id
 WHERE t.lookup = %s
 """
 
+_LIVE_COUNT: Final = """
+SELECT count(*) FROM sandboxes_sandbox WHERE account_id = %s AND status = ANY(%s)
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -148,7 +152,10 @@ def _decode_cursor(cursor: str) -> str:
 
 def live_count(account_id: str) -> int:
     """How many sandboxes of the account count against its plan's concurrency."""
-    return Sandbox.objects.filter(account_id=account_id, status__in=LIVE).count()
+    with connection.cursor() as cursor:
+        cursor.execute(_LIVE_COUNT, [account_id, [status.value for status in LIVE]])
+        row = cursor.fetchone()
+    return int(row[0]) if row else 0
 
 
 def paused_count(account_id: str) -> int:

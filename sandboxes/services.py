@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
+from typing import Final
 
 from django.conf import settings
 from django.db import transaction
@@ -15,7 +16,7 @@ from django.utils import timezone
 from accounts.announce import account_group, announce
 from accounts.database import in_database
 from accounts.ids import new_id
-from accounts.models import Account, Plan, Size
+from accounts.models import Plan, Size
 from accounts.origin import Origin
 from accounts.policy import Principal, Scope, require
 from accounts.services import audit_record
@@ -25,7 +26,9 @@ from sandboxes.host.client import CreateSpec, HostClient
 from sandboxes.host.types import ExecRequest, HostError
 from sandboxes.limits import SandboxRequest
 from sandboxes.models import ENDED, Sandbox, Status, new_sandbox_id
+from sandboxes.offers import offer_locked
 from sandboxes.selectors import Target, live_count, sandbox_for
+from sandboxes.turns import turn
 from sandboxes.usage.selectors import spent_eur
 from sandboxes.webhooks.outbox import sandbox_changed
 from timeline.events import Actor, Kind, NewEvent
@@ -62,9 +65,10 @@ async def sandbox_create(
 
 async def _create(principal: Principal, request: SandboxRequest, origin: Origin) -> Sandbox:
     host = host_client()
-    sandbox, spec = await in_database(
-        sandbox_reserve, principal=principal, request=request, origin=origin
-    )
+    async with turn(principal.account_id):
+        sandbox, spec = await in_database(
+            sandbox_reserve, principal=principal, request=request, origin=origin
+        )
     try:
         await host.create(spec, actor=principal.actor)
     except HostError as error:
@@ -83,16 +87,12 @@ def sandbox_reserve(
 ) -> tuple[Sandbox, CreateSpec]:
     """A row in ``starting``, within the plan. The account's row is locked while its live ones are
     counted, so that any number of creates at once end up at the cap and not beyond it."""
-    account = (
-        Account.objects.select_for_update(of=("self",))
-        .select_related("plan")
-        .get(id=principal.account_id)
-    )
-    plan = account.plan
-    allowed = set(plan.sizes.values_list("name", flat=True))
-    size = limits.size_for(request, menu=list(Size.objects.all()), plan=plan, allowed=allowed)
-    limits.check_plan(request, plan=plan, live=live_count(account.id))
-    limits.check_credit(plan=plan, spent_eur=spent_eur(account.id))
+    spent = spent_eur(principal.account_id)
+    offer = offer_locked(principal.account_id)
+    plan = offer.plan
+    size = limits.size_for(request, menu=offer.menu, plan=plan, allowed=offer.allowed)
+    limits.check_plan(request, plan=plan, live=live_count(principal.account_id))
+    limits.check_credit(plan=plan, spent_eur=spent)
     sandbox = Sandbox.objects.create(**_fields(principal, request, size, plan))
     _audit_person(principal, "sandbox.created", sandbox, origin)
     _announce(sandbox)
@@ -157,15 +157,18 @@ def _spec(sandbox: Sandbox, size: Size, env: Mapping[str, str]) -> CreateSpec:
     )
 
 
+_STARTED: Final = """
+UPDATE sandboxes_sandbox SET status = %s, started_at = %s WHERE id = %s AND status = %s RETURNING *
+"""
+
+
 @transaction.atomic
 def sandbox_running(*, sandbox_id: str) -> Sandbox | None:
     """The host has it running. None when it was ended meanwhile."""
-    sandbox = Sandbox.objects.select_for_update().get(id=sandbox_id)
-    if sandbox.status != Status.STARTING:
+    values = [Status.RUNNING.value, timezone.now(), sandbox_id, Status.STARTING.value]
+    sandbox = next(iter(Sandbox.objects.raw(_STARTED, values)), None)
+    if sandbox is None:
         return None
-    sandbox.status = Status.RUNNING
-    sandbox.started_at = timezone.now()
-    sandbox.save(update_fields=["status", "started_at"])
     sandbox_changed(sandbox, was=Status.STARTING)
     _announce(sandbox)
     return sandbox

@@ -1,0 +1,59 @@
+"""What an account may ask for, read in one query while its row is locked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from django.db import connection
+from django.db.models import Model
+
+from accounts.models import Account, Plan, Size
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """An account's plan, the size menu (smallest first), and the sizes that the plan covers."""
+
+    plan: Plan
+    menu: list[Size]
+    allowed: set[str]
+
+
+def offer_locked(account_id: str) -> Offer:
+    """Locks the account until the transaction ends. Raises ``Account.DoesNotExist``.
+
+    Creates of one account wait for each other here, so it is one round trip and no more.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_locking_query(), [account_id])
+        rows = cursor.fetchall()
+    if not rows:
+        raise Account.DoesNotExist
+    plan_columns, size_columns = _columns(Plan), _columns(Size)
+    width = len(plan_columns)
+    menu = [Size.from_db(None, size_columns, row[width:-1]) for row in rows]
+    allowed = {size.name for size, row in zip(menu, rows, strict=True) if row[-1]}
+    return Offer(Plan.from_db(None, plan_columns, rows[0][:width]), menu, allowed)
+
+
+@cache
+def _locking_query() -> str:
+    """One row for each size: the plan's columns, the size's, and whether the plan covers it."""
+    columns = [f"p.{name}" for name in _columns(Plan)] + [f"s.{name}" for name in _columns(Size)]
+    return f"""
+        SELECT {", ".join(columns)}, EXISTS (
+            SELECT FROM {Plan.sizes.through._meta.db_table} c
+            WHERE c.plan_id = p.name AND c.size_id = s.name
+        )
+        FROM {Account._meta.db_table} a
+        JOIN {Plan._meta.db_table} p ON p.name = a.plan_id
+        CROSS JOIN {Size._meta.db_table} s
+        WHERE a.id = %s
+        ORDER BY {", ".join(f"s.{name}" for name in Size._meta.ordering or ())}
+        FOR UPDATE OF a
+    """  # noqa: S608 - names of tables and columns, none from outside
+
+
+def _columns(model: type[Model]) -> list[str]:
+    return [str(field.column) for field in model._meta.concrete_fields]

@@ -18,12 +18,17 @@ SHOWS = {
     "": "All",
     "commands": "Commands",
     "files": "Files",
+    "network": "Network",
     "lifecycle": "Lifecycle",
     "failed": "Failed",
 }
 """What the timeline can be narrowed to."""
 
-_FAMILIES = {"files": ("file.",), "lifecycle": ("sandbox.", "limit.", "note.")}
+_FAMILIES = {
+    "files": ("file.",),
+    "network": ("network.",),
+    "lifecycle": ("sandbox.", "limit.", "note."),
+}
 
 
 def kinds_of(show: str) -> list[str]:

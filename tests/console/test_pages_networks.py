@@ -33,6 +33,11 @@ def test_a_restricted_sandbox_with_a_list_of_its_own_tells_what_it_denied(
     denied = page.locator("[data-kind='network.denied']")
     expect(denied).to_contain_text("other.example.org:443")
     expect(denied).to_contain_text("allow the domain other.example.org")
+    page.get_by_role("button", name="Network").click()
+    expect(denied).to_be_visible()
+    expect(page.locator("[data-kind='sandbox.created']")).to_be_hidden()
+    page.get_by_role("button", name="Failed").click()
+    expect(denied).to_be_visible()
     assert complaints == []
 
 

@@ -1,10 +1,11 @@
 // What is shown: a kind and a word, kept in the address so that a link shows the same view.
 
-const FAILED = '[data-state="bad"], [data-state="late"], [data-kind="sandbox.failed"], [data-kind="limit.hit"]';
+const FAILED = '[data-state="bad"], [data-state="late"], [data-kind="sandbox.failed"], [data-kind="limit.hit"], [data-kind="network.denied"]';
 const SHOWS = {
   all: () => true,
   commands: (row) => row.matches(".card"),
   files: (row) => row.dataset.kind.startsWith("file."),
+  network: (row) => row.dataset.kind.startsWith("network."),
   lifecycle: (row) => /^(sandbox|limit|note)\./.test(row.dataset.kind),
   failed: (row) => row.matches(FAILED),
 };

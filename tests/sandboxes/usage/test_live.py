@@ -142,6 +142,26 @@ def test_what_a_sandbox_used_costs_what_its_size_says(
     assert used > 0
 
 
+def test_a_paused_sandbox_costs_nothing(stack: Stack, sandbox_client: OrkestrClient) -> None:
+    sandbox = Sandbox.create(template="debian-12")
+    sandbox.exec("nohup sh -c 'while :; do :; done' > /dev/null 2>&1 &")
+    until(lambda: counted(sandbox) > 100_000, what="it is counted")
+    sandbox.pause()
+    still = sandbox.metrics()
+    assert still.sandbox_status == "paused"
+    assert (still.cpu.usage_percent, still.memory.usage_bytes, still.samples) == (None, None, [])
+    stack.restart("host")
+    collect()
+    told = lifetime_of(sandbox.id)
+    assert told.cpu_us == round(still.lifetime.cpu_seconds * 1e6)
+    assert told.gb_seconds == pytest.approx(still.lifetime.gb_seconds, abs=1e-6)
+    assert sandbox.metrics().lifetime == still.lifetime
+    sandbox = Sandbox.resume(sandbox.id)
+    until(lambda: counted(sandbox) > told.cpu_us + 300_000, what="it is counted again")
+    assert lifetime_of(sandbox.id).gb_seconds > told.gb_seconds
+    sandbox.terminate()
+
+
 def test_the_host_forgets_what_is_stored(stack: Stack, sandbox_client: OrkestrClient) -> None:
     sandbox = Sandbox.create(template="debian-12")
     folder = Places.of(stack.layout.host).sandboxes / sandbox.id

@@ -16,6 +16,8 @@ import inspect
 import os
 import shutil
 import signal
+import sys
+import threading
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +35,7 @@ from tests.cast import Cast, make_cast
 from tests.loops import no_running_loop
 from tests.stack import Servers, Stack, use
 
+_EXIT_STATUS = pytest.StashKey[int]()
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _BROWSER_FLAGS = [
     "--headless",
@@ -51,6 +54,20 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated", returncode=143))
     # Playwright leaves an event loop in this thread, which Django would take for asynchronous code.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    session.config.stash[_EXIT_STATUS] = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """A coroutine whose test ran out of time runs on in its thread; Python would wait for it."""
+    status = config.stash.get(_EXIT_STATUS, 0)
+    left = [thread for thread in threading.enumerate() if not thread.daemon]
+    if status and len(left) > 1:
+        sys.stdout.flush()
+        os._exit(status)
 
 
 @pytest.hookimpl(tryfirst=True)

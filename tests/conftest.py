@@ -17,8 +17,8 @@ import os
 import shutil
 import signal
 import sys
-import threading
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,6 +25,10 @@ FAILURES_MAX: Final = 20
 KEEP_DAYS: Final = 30
 _PRUNE_BATCH: Final = 10_000
 _LOCK: Final = 0x77686B73
+_WRITTEN: Final = (
+    *("status", "attempts", "due_at", "claimed_until", "ended_at"),
+    *("response_status", "response_body", "error", "duration_ms"),
+)
 _MARGIN_SECONDS: Final = 5.0
 """A claim outlasts its attempt by this, so that nobody begins another beside it."""
 
@@ -112,16 +116,21 @@ def claim(*, room: int, each: int) -> list[Claimed]:
 
 
 @transaction.atomic
-def finished(*, delivery_id: str, outcome: Outcome) -> None:
-    """Write down an attempt. A webhook that was deleted meanwhile has taken the row with it.
+def finished(outcomes: Mapping[str, Outcome]) -> None:
+    """Write down attempts, by the ids of their deliveries.
 
-    The lock lets others add deliveries: nothing that happens to a sandbox waits for this.
+    A webhook that was deleted meanwhile has taken its rows with it. The lock lets others add
+    deliveries: nothing that happens to a sandbox waits for this.
     """
-    hook_id = Delivery.objects.filter(id=delivery_id).values_list("webhook_id", flat=True)
-    hook = Webhook.objects.select_for_update(no_key=True).filter(id__in=hook_id).first()
-    delivery = Delivery.objects.filter(id=delivery_id).first()
-    if hook is None or delivery is None:
-        return
+    found = Delivery.objects.filter(id__in=outcomes)
+    owners = set(found.values_list("webhook_id", flat=True))
+    locked = Webhook.objects.select_for_update(no_key=True).order_by("id").in_bulk(owners)
+    for delivery in found.filter(webhook_id__in=locked).order_by("id"):
+        _finish(locked[delivery.webhook_id], delivery, outcomes[delivery.id])
+        delivery.save(update_fields=_WRITTEN)
+
+
+def _finish(hook: Webhook, delivery: Delivery, outcome: Outcome) -> None:
     _note(delivery, outcome)
     if outcome.delivered:
         _delivered(hook, delivery)
@@ -130,7 +139,6 @@ def finished(*, delivery_id: str, outcome: Outcome) -> None:
         delivery.due_at = timezone.now() + wait
     else:
         _given_up(hook, delivery)
-    delivery.save()
 
 
 def _note(delivery: Delivery, outcome: Outcome) -> None:
@@ -138,7 +146,7 @@ def _note(delivery: Delivery, outcome: Outcome) -> None:
     delivery.claimed_until = None
     delivery.response_status = outcome.status
     delivery.response_body = _text(outcome.body)
-    delivery.error = outcome.error[:500]
+    delivery.error = _text(outcome.error.encode(errors="replace"))[:500]
     delivery.duration_ms = outcome.duration_ms
 
 

@@ -11,6 +11,7 @@ import asyncio
 import queue
 import threading
 import time
+from contextlib import suppress
 from typing import Final, Self
 
 from django.conf import settings
@@ -57,10 +58,10 @@ def _slice(*, until: float) -> int:
                     under_way += 1
             if not under_way:
                 return made
-            for delivery_id, outcome in posts.done():
-                claims.finished(delivery_id=delivery_id, outcome=outcome)
-                under_way -= 1
-                made += 1
+            if ended := posts.done():
+                claims.finished(ended)
+                under_way -= len(ended)
+                made += len(ended)
 
 
 class _Posts:
@@ -86,15 +87,14 @@ class _Posts:
     def begin(self, claimed: Claimed) -> None:
         self._loop.call_soon_threadsafe(self._begin, claimed)
 
-    def done(self) -> list[tuple[str, Outcome]]:
+    def done(self) -> dict[str, Outcome]:
         """What has ended: waits a moment for the first, and not for the others."""
-        ended = []
-        try:
-            ended.append(self._done.get(timeout=_LOOK_SECONDS))
+        ended: dict[str, Outcome] = {}
+        with suppress(queue.Empty):
+            ended.update([self._done.get(timeout=_LOOK_SECONDS)])
             while True:
-                ended.append(self._done.get_nowait())
-        except queue.Empty:
-            return ended
+                ended.update([self._done.get_nowait()])
+        return ended
 
     def _begin(self, claimed: Claimed) -> None:
         task = self._loop.create_task(self._send(claimed))

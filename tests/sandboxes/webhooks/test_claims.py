@@ -98,7 +98,7 @@ def test_one_webhook_gets_its_share_and_no_more(account: Cast, other_account: Ca
     assert [one.webhook_id for one in claimed].count(busy.id) == 8
     assert [one.webhook_id for one in claimed].count(quiet.id) == 2
     assert claim(room=20, each=8) == []
-    finished(delivery_id=claimed[0].id, outcome=TAKEN)
+    finished({claimed[0].id: TAKEN})
     assert len(claim(room=20, each=8)) == 1
 
 
@@ -114,7 +114,7 @@ def test_a_delivery_that_was_taken_is_over(account: Cast) -> None:
     Webhook.objects.update(consecutive_failures=7, last_error="The answer was 500.")
     happen(account)
     (claimed,) = claim(room=1, each=1)
-    finished(delivery_id=claimed.id, outcome=TAKEN)
+    finished({claimed.id: TAKEN})
     row = Delivery.objects.get()
     assert (row.status, row.attempts, row.response_status) == ("delivered", 1, 204)
     assert row.ended_at is not None
@@ -131,7 +131,7 @@ def test_a_refused_one_comes_again_ten_seconds_later_three_times(account: Cast) 
         (claimed,) = claim(room=1, each=1)
         assert claimed.attempt == attempt
         before = timezone.now()
-        finished(delivery_id=claimed.id, outcome=REFUSED)
+        finished({claimed.id: REFUSED})
         row = Delivery.objects.get()
         if attempt < 4:
             assert row.status == DeliveryStatus.PENDING
@@ -155,7 +155,7 @@ def at_the_brink(account: Cast) -> Iterator[Webhook]:
 
 def test_the_twentieth_switches_it_off_and_ends_what_waits(at_the_brink: Webhook) -> None:
     first, second = claim(room=2, each=2)
-    finished(delivery_id=first.id, outcome=REFUSED)
+    finished({first.id: REFUSED})
     at_the_brink.refresh_from_db()
     assert (at_the_brink.active, at_the_brink.consecutive_failures) == (False, 20)
     states = Delivery.objects.in_bulk()
@@ -163,16 +163,33 @@ def test_the_twentieth_switches_it_off_and_ends_what_waits(at_the_brink: Webhook
     assert under_way.status == DeliveryStatus.PENDING
     assert {row.status for row in states.values()} == {DeliveryStatus.FAILED}
     assert sum("switched off" in row.error for row in states.values()) == 1
-    finished(delivery_id=second.id, outcome=REFUSED)
+    finished({second.id: REFUSED})
     assert not Delivery.objects.filter(status=DeliveryStatus.PENDING).exists()
 
 
 def test_one_that_is_taken_keeps_it_on(at_the_brink: Webhook) -> None:
     first, second = claim(room=2, each=2)
-    finished(delivery_id=first.id, outcome=TAKEN)
-    finished(delivery_id=second.id, outcome=REFUSED)
+    finished({first.id: TAKEN})
+    finished({second.id: REFUSED})
     at_the_brink.refresh_from_db()
     assert (at_the_brink.active, at_the_brink.consecutive_failures) == (True, 1)
+
+
+def test_many_are_written_down_at_once(account: Cast, other_account: Cast) -> None:
+    good, bad = hook(account), hook(other_account)
+    happen(account, 3)
+    happen(other_account, 3)
+    Delivery.objects.update(attempts=claims.ATTEMPTS - 1)
+    odd = Outcome(5, error="The answer was not HTTP: \x00.")
+    claimed = claim(room=10, each=10)
+    finished({one.id: TAKEN if one.webhook_id == good.id else odd for one in claimed})
+    rows = Delivery.objects.values_list("webhook_id", "status", "error")
+    assert set(rows) == {
+        (good.id, "delivered", ""),
+        (bad.id, "failed", "The answer was not HTTP: \u2400."),
+    }
+    bad.refresh_from_db()
+    assert bad.consecutive_failures == 3
 
 
 def test_a_webhook_that_is_off_is_told_nothing(account: Cast) -> None:
@@ -187,7 +204,7 @@ def test_a_webhook_that_was_deleted_meanwhile_is_no_trouble(account: Cast) -> No
     happen(account)
     (claimed,) = claim(room=1, each=1)
     one.delete()
-    finished(delivery_id=claimed.id, outcome=TAKEN)
+    finished({claimed.id: TAKEN})
     assert not Delivery.objects.exists()
 
 

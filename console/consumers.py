@@ -66,7 +66,6 @@ class SandboxTimeline(TimelineConsumer):
             return False
         return True
 
-
     async def ended_by(self, message: Mapping[str, Any]) -> str | None:
         """Signing out ends what that session watches, wherever it is open."""
         return "signed_out" if is_this_session(self.scope, message) else None

@@ -71,6 +71,7 @@ class Nat:
         self._nameservers = nameservers
         self._lock = asyncio.Lock()
         self._last = 0
+        self._guarded = False
 
     @property
     def subnet(self) -> IPv4Network:
@@ -86,6 +87,7 @@ class Nat:
             self._subnet = await _free_subnet(links.values())
         await self._forward()
         await _run("nft", "-f", "-", stdin=self._rules())
+        self._guarded = True
 
     def nameservers(self) -> list[str]:
         """What a sandbox's resolv.conf names. Empty when the machine has nothing usable."""
@@ -96,6 +98,8 @@ class Nat:
 
         Nothing but the agent runs in it yet.
         """
+        if not self._guarded:
+            raise NatError("The packet rules of open networks are not there.")
         async with self._lock:
             links = await self.links()
             if sandbox_id in links:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from sandboxes.host.client import HostError
 from sandboxes.host.egress.policy import Policy
 from tests.sandboxes.host.egress.world import UPLINK, World
 from tests.sandboxes.host.hosting import ACTOR, HostProcess, Sandboxed, new_spec
@@ -273,6 +274,35 @@ def test_the_proxy_has_no_rights_and_holds_no_mount_of_its_host(place: Place) ->
     status = Path(f"/proc/{place.proxy()}/status").read_text()
     assert "Uid:\t64128\t64128\t64128\t64128" in status
     assert "CapEff:\t0000000000000000" in status
+
+
+@pytest.fixture
+def without_rules(
+    world: World, templates: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[HostProcess]:
+    """A host on a machine that has no nft."""
+    with tempfile.TemporaryDirectory(prefix="connections-path-") as folder:
+        for program in (*Path("/usr/bin").iterdir(), *Path("/usr/sbin").iterdir()):
+            if program.name != "nft" and not Path(folder, program.name).is_symlink():
+                Path(folder, program.name).symlink_to(program)
+        monkeypatch.setenv("PATH", folder)
+        host = HostProcess(templates, redis_url)
+        place = Place(world, host, Site(Path(folder)), b"")
+        place.on_machine("start")
+        yield host
+        place.on_machine("close")
+
+
+async def test_without_packet_rules_no_network_is_open_and_the_others_work(
+    without_rules: HostProcess,
+) -> None:
+    client = without_rules.client
+    spec = new_spec(network="restricted")
+    await client.create(spec, actor=ACTOR)
+    with pytest.raises(HostError) as refused:
+        await client.create(new_spec(network="open"), actor=ACTOR)
+    assert refused.value.code == "network_unavailable"
+    assert await client.sandboxes() == [spec.sandbox_id]
 
 
 async def test_a_proxy_that_dies_is_replaced_and_its_sandboxes_work_on(place: Place) -> None:

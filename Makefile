@@ -54,6 +54,7 @@ fmt: install-tests ## apply the formatters
 lock: install-tests ## compile requirements/*.in to the lock files (hashes, no addresses)
 	$(BIN)/uv pip compile $(LOCK_OPTIONS) --output-file requirements/base.txt requirements/base.in
 	$(BIN)/uv pip compile $(LOCK_OPTIONS) --output-file requirements/dev.txt requirements/dev.in
+	$(BIN)/uv pip compile $(LOCK_OPTIONS) --output-file requirements/uv.txt requirements/uv.in
 LOCK_OPTIONS = --quiet --python-version 3.11 --universal --generate-hashes \
 	--no-emit-index-url --no-header
 

@@ -19,6 +19,7 @@ _INHERITED = (
     *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
     # Which package registries the machine works from; sandboxes are pointed at the same.
     *("PIP_CONFIG_FILE", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST"),
+    *("UV_PYTHON_INSTALL_MIRROR", "UV_PYTHON_DOWNLOADS_JSON_URL", "UV_CONFIG_FILE"),
     *("NPM_CONFIG_REGISTRY", "npm_config_registry", "NPM_CONFIG_USERCONFIG"),
     *("ORKESTR_DEBUG", "ORKESTR_LOG_JSON", "ORKESTR_ALLOWED_HOSTS", "ORKESTR_READY_SANDBOXES"),
     *("ORKESTR_WEBHOOK_RETRY_SECONDS", "ORKESTR_WEBHOOK_TIMEOUT_SECONDS"),

@@ -1,4 +1,7 @@
-"""python-3.12: CPython copied from an interpreter found on this machine, then common libraries."""
+"""python-3.12: CPython copied from an interpreter of this machine, then common libraries.
+
+Where the machine has none, or none that runs on the template's C library, uv fetches one.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sandboxes.host.images import fetched
 from sandboxes.host.images.store import TemplateError
-from sandboxes.host.images.workspace import Workspace, run
+from sandboxes.host.images.workspace import Workspace, run, say
 
 SERIES = "3.12"
 ENV = {
@@ -29,6 +33,7 @@ LIBRARIES = _WANTED.split()
 _MUST_IMPORT = "bz2 ctypes curses decimal hashlib lzma readline sqlite3 ssl uuid zlib"
 _LEFT_OUT = shutil.ignore_patterns(
     "__pycache__",
+    "EXTERNALLY-MANAGED",
     "test",
     "tests",
     "idlelib",
@@ -79,16 +84,39 @@ def describe_bare() -> dict[str, Any]:
 
 def build_bare(workspace: Workspace) -> None:
     """The interpreter, its standard library and pip, in /usr/local."""
-    interpreter = find()
+    try:
+        _put(find(), workspace)
+    except (TemplateError, OSError) as error:
+        say(f"{workspace.name}: {error} uv is asked for one instead.")
+        _put_fetched(workspace, instead_of=error)
+    with workspace.step("install pip"):
+        _install(workspace, ["pip"])
+    with workspace.step("compile the library"):
+        workspace.chroot("python3", "-m", "compileall", "-q", f"/usr/local/lib/python{SERIES}")
+
+
+def _put(interpreter: Interpreter, workspace: Workspace) -> None:
+    """Copy it and try it. Raises ``TemplateError`` when it does not run in the template."""
     with workspace.step(f"copy CPython {interpreter.version.split()[0]}"):
         _copy(interpreter, workspace.layer)
         workspace.chroot("ldconfig")
     with workspace.step("try it in the template"):
         _try(workspace)
-    with workspace.step("install pip"):
-        _install(workspace, ["pip"])
-    with workspace.step("compile the library"):
-        workspace.chroot("python3", "-m", "compileall", "-q", f"/usr/local/lib/python{SERIES}")
+
+
+def _put_fetched(workspace: Workspace, *, instead_of: Exception) -> None:
+    """Raises ``TemplateError`` with both reasons and what helps against each."""
+    shutil.rmtree(workspace.layer)
+    workspace.layer.mkdir(mode=0o755)
+    try:
+        with workspace.step(f"fetch CPython {SERIES}"):
+            fetched_one = _ask(fetched.executable(SERIES, scratch=workspace.scratch))
+        _put(fetched_one, workspace)
+    except (TemplateError, OSError, ValueError, KeyError) as error:
+        raise TemplateError(
+            f"{instead_of} Fetching one with uv did not work either: {error} "
+            "To let uv have one, set UV_PYTHON_INSTALL_MIRROR to a mirror this machine reaches."
+        ) from error
 
 
 def describe() -> dict[str, Any]:
@@ -135,14 +163,21 @@ def _ask(path: Path) -> Interpreter:
     row = json.loads(run([str(path), "-I", "-c", _ASK]).splitlines()[-1])
     if not row["version"].startswith(f"{SERIES}."):
         raise ValueError(row["version"])
-    library = Path(row["libdir"], row["library"]) if row["shared"] else None
     return Interpreter(
         executable=Path(row["executable"]).resolve(),
         prefix=Path(row["prefix"]),
         version=row["version"],
         stdlib=Path(row["stdlib"]),
-        library=library,
+        library=_library(row),
     )
+
+
+def _library(row: dict[str, Any]) -> Path | None:
+    """One that was moved after it was built still names the folder it was built for."""
+    if not row["shared"]:
+        return None
+    built_for = Path(row["libdir"], row["library"])
+    return built_for if built_for.exists() else Path(row["prefix"], "lib", row["library"])
 
 
 def _copy(interpreter: Interpreter, layer: Path) -> None:

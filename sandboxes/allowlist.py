@@ -62,6 +62,17 @@ def default_domains() -> list[str]:
     return sorted(rule.domain for rule in default_policy().rules)
 
 
+@transaction.atomic
+def domains_switch(*, on: Sequence[str] = (), off: Sequence[str] = ()) -> None:
+    """Switch rows of the default allowlist; a new domain is added. Raises ``InvalidRequest``."""
+    wanted, unwanted = checked_domains(on), checked_domains(off)
+    fresh = [AllowedDomain(domain=name) for name in wanted]
+    AllowedDomain.objects.bulk_create(fresh, ignore_conflicts=True)
+    AllowedDomain.objects.filter(domain__in=wanted).update(enabled=True)
+    if AllowedDomain.objects.filter(domain__in=unwanted).update(enabled=False) < len(unwanted):
+        raise InvalidRequest("A domain to switch off is not on the list; see what is.")
+
+
 @dataclass(slots=True)
 class _Known:
     """Until when this process need not ask for the registries again, by the monotonic clock."""

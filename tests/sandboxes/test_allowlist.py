@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.core.management import CommandError, call_command
 
 from sandboxes import allowlist
 from sandboxes.errors import InvalidRequest
@@ -50,6 +51,26 @@ def test_an_operators_own_row_is_never_taken_for_a_registrys() -> None:
     allowlist.registries_store([MIRROR])
     allowlist.registries_store([Rule("another.example.org")])
     assert Rule(MIRROR.domain) in allowlist.default_policy().rules
+
+
+def test_an_operator_adds_a_domain_and_switches_others_off(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    call_command("allowlist", "--on", "Own.example.org", "--off", CODE_HOSTING[0], LLM_APIS[0])
+    listed = capsys.readouterr().out.splitlines()
+    assert "on   Operator          own.example.org" in listed
+    assert f"off  Code hosting      {CODE_HOSTING[0]}" in listed
+    domains = set(allowlist.default_domains())
+    assert "own.example.org" in domains
+    assert not {CODE_HOSTING[0], LLM_APIS[0]} & domains
+
+
+@pytest.mark.parametrize("arguments", [["--on", "no domain"], ["--off", "unknown.example.org"]])
+def test_a_change_that_makes_no_sense_changes_nothing(arguments: list[str]) -> None:
+    before = allowlist.default_domains()
+    with pytest.raises(CommandError):
+        call_command("allowlist", *arguments)
+    assert allowlist.default_domains() == before
 
 
 def test_a_host_that_names_no_registry_takes_none_away() -> None:

@@ -7,7 +7,7 @@ So one is there exactly when the change is, whatever dies next. Sending is someb
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import orjson
@@ -44,14 +44,19 @@ def sandbox_changed(sandbox: Sandbox, *, was: str) -> None:
     kind = _kind(sandbox, was)
     if kind is None:
         return
-    shown = {**sandbox_json(sandbox), "reason": sandbox.reason, "detail": sandbox.detail}
-    shown.pop("preview_auth_token", None)
     record(
         account_id=sandbox.account_id,
         kind=kind,
         subject=sandbox.id,
-        data={"sandbox_id": sandbox.id, "sandbox": shown},
+        data=lambda: {"sandbox_id": sandbox.id, "sandbox": _shown(sandbox)},
     )
+
+
+def _shown(sandbox: Sandbox) -> dict[str, Any]:
+    """As the API shows it, without what opens it, and with why it ended."""
+    shown = {**sandbox_json(sandbox), "reason": sandbox.reason, "detail": sandbox.detail}
+    shown.pop("preview_auth_token", None)
+    return shown
 
 
 def _kind(sandbox: Sandbox, was: str) -> EventType | None:
@@ -77,16 +82,19 @@ def _woken_up(was: str) -> EventType | None:
     return EventType.SANDBOX_RESUMED if was != Status.PAUSING else None
 
 
-def record(*, account_id: str, kind: EventType, subject: str, data: Mapping[str, Any]) -> int:
+def record(
+    *, account_id: str, kind: EventType, subject: str, data: Callable[[], Mapping[str, Any]]
+) -> int:
     """A delivery for each of the account's webhooks that wants ``kind``; how many there are.
 
-    ``subject`` is the id of what it is about. Call it in the transaction of the change.
+    ``subject`` is the id of what it is about; ``data`` is asked for when somebody wants it.
+    Call it in the transaction of the change.
     """
     hooks = _wanting(account_id, kind)
     if not hooks:
         return 0
     event_id = new_id("evt")
-    body = _body(event_id, kind, data)
+    body = _body(event_id, kind, data())
     Delivery.objects.bulk_create(
         Delivery(webhook_id=one, event_id=event_id, event_type=kind, subject=subject, body=body)
         for one in hooks

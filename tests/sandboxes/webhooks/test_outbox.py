@@ -8,6 +8,7 @@ import orjson
 import pytest
 from celery import current_app
 from django.db import transaction
+from pytest_django import DjangoAssertNumQueries
 from redis.exceptions import RedisError
 
 from sandboxes.host.types import HostError
@@ -112,6 +113,16 @@ def test_pausing_and_resuming_are_told_when_they_are_done(
     sandbox.status = now
     outbox.sandbox_changed(sandbox, was=was)
     assert told() == kinds
+
+
+def test_a_change_nobody_wants_to_hear_of_costs_one_look(
+    account: Cast, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    sandbox = Sandbox.objects.get(id=running(account))
+    Webhook.objects.update(event_types=["volume.moved"])
+    sandbox.status = Status.PAUSED
+    with django_assert_num_queries(1):
+        outbox.sandbox_changed(sandbox, was=Status.RUNNING)
 
 
 def test_a_change_that_is_undone_is_not_told(account: Cast) -> None:

@@ -41,6 +41,13 @@ class UsageExhausted(PlanLimit):
     """The account has used up what its plan lets it use."""
 
 
+class SnapshotNotFound(SandboxError):  # noqa: N818 - the word of the wire
+    """No such snapshot in this account."""
+
+    def __init__(self, snapshot_id: str) -> None:
+        super().__init__(f"There is no snapshot {snapshot_id[:40]} in this account.")
+
+
 class SnapshotCap(SandboxError):  # noqa: N818 - the word of the wire
     """As many snapshots are kept as the plan covers."""
 

@@ -31,12 +31,14 @@ METADATA_VALUE: Final = 1024
 COMMAND_BYTES: Final = 100 * 1024
 PATH_BYTES: Final = 4095
 NAME_BYTES: Final = 255
+NAME_LENGTH: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxRequest:
     """A new sandbox as asked for. ``size`` None: the smallest with that cpu and memory.
 
+    With a ``snapshot`` that one says what template, size and network are.
     ``allow_domains`` stands in place of the default allowlist of a restricted network, and means
     nothing for the others.
     """
@@ -53,6 +55,7 @@ class SandboxRequest:
     env: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
     region: str | None = None
+    snapshot: str | None = None
 
 
 def checked(request: SandboxRequest) -> None:
@@ -206,6 +209,21 @@ def check_snapshots(*, plan: Plan, kept: int) -> None:
 def own_domains(request: SandboxRequest) -> Sequence[str] | None:
     """The allowlist asked for, if the network is one that has any."""
     return request.allow_domains if request.network == "restricted" else None
+
+
+def check_named_snapshots(*, plan: Plan, kept: int) -> None:
+    """Raise ``SnapshotCap`` unless one more named snapshot may be kept beside ``kept`` others."""
+    if kept >= plan.max_named_snapshots:
+        raise SnapshotCap(
+            f"The {plan.name} plan keeps at most {plan.max_named_snapshots} named snapshots; "
+            "delete one, or change the plan."
+        )
+
+
+def check_name(name: str) -> None:
+    """Raise ``InvalidRequest`` for what is too long to be a name."""
+    if len(name) > NAME_LENGTH or "\x00" in name:
+        raise InvalidRequest(f"name may have at most {NAME_LENGTH} characters, and no NUL.")
 
 
 def check_credit(*, plan: Plan, spent_eur: Decimal) -> None:

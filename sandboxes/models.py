@@ -30,6 +30,19 @@ class Status(models.TextChoices):
     FAILED = "failed", "Failed"
 
 
+class SnapshotStatus(models.TextChoices):
+    """The states of a named snapshot."""
+
+    CAPTURING = "capturing", "Capturing"
+    READY = "ready", "Ready"
+    FAILED = "failed", "Failed"
+
+
+def new_snapshot_id() -> str:
+    """``snap_`` and a ULID."""
+    return new_id("snap")
+
+
 LIVE = (Status.STARTING, Status.RUNNING, Status.PAUSING, Status.RESUMING)
 """The states that use the machine, and so count against a plan's concurrency."""
 
@@ -154,3 +167,40 @@ class Sandbox(models.Model):
     def ended(self) -> bool:
         """Whether it is over for good."""
         return self.status in ENDED
+
+
+class Snapshot(models.Model):
+    """A named copy of a sandbox's files, with the spec that its forks get.
+
+    ``source_id`` is no key: a snapshot outlives its source. A deleted one stays as a row, so that
+    deleting it again is no error.
+    """
+
+    id = models.CharField(primary_key=True, max_length=40, default=new_snapshot_id, editable=False)
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="snapshots")
+    name = models.CharField(max_length=100, blank=True)
+    status = models.CharField(
+        max_length=16, choices=SnapshotStatus.choices, default=SnapshotStatus.CAPTURING
+    )
+    source_id = models.CharField(max_length=40)
+    template = models.CharField(max_length=64)
+    size = models.CharField(max_length=32)
+    cpu = models.DecimalField(max_digits=6, decimal_places=2)
+    memory_mb = models.PositiveIntegerField()
+    network = models.CharField(max_length=16)
+    allow_domains = ArrayField(models.CharField(max_length=253), null=True, blank=True)
+    region = models.CharField(max_length=32)
+    node_id = models.CharField(max_length=64)
+    size_mb = models.PositiveIntegerField(null=True)
+    error = models.TextField(blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    ready_at = models.DateTimeField(null=True)
+    deleted_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["account", "-id"], name="snapshot_newest"),
+        ]
+
+    def __str__(self) -> str:
+        return self.id

@@ -65,9 +65,7 @@ async def _pause(principal: Principal, sandbox_id: str, origin: Origin) -> Sandb
     except HostError as error:
         await in_database(turn_failed, sandbox_id=sandbox.id, error=error)
         raise
-    await in_database(
-        _audit, principal=principal, action="sandbox.paused", sandbox=sandbox, origin=origin
-    )
+    await _audit(principal, "sandbox.paused", sandbox, origin)
     return await in_database(pause_end, sandbox_id=sandbox.id, size_mb=size_mb)
 
 
@@ -105,9 +103,7 @@ async def _resume(principal: Principal, sandbox_id: str, origin: Origin, reason:
     except HostError as error:
         await in_database(turn_failed, sandbox_id=sandbox.id, error=error)
         raise
-    await in_database(
-        _audit, principal=principal, action="sandbox.resumed", sandbox=sandbox, origin=origin
-    )
+    await _audit(principal, "sandbox.resumed", sandbox, origin)
     return await in_database(resume_end, sandbox_id=sandbox.id)
 
 
@@ -265,7 +261,9 @@ def _turn(sandbox: Sandbox, status: Status, *fields: str) -> None:
     )
 
 
-def _audit(principal: Principal, action: str, sandbox: Sandbox, origin: Origin) -> None:
+async def _audit(principal: Principal, action: str, sandbox: Sandbox, origin: Origin) -> None:
     """Tokens' doings are on the timeline; the audit record is about people."""
     if principal.user_id is not None:
-        audit_record(principal=principal, action=action, target=sandbox.id, origin=origin)
+        await in_database(
+            audit_record, principal=principal, action=action, target=sandbox.id, origin=origin
+        )

@@ -19,6 +19,7 @@ from sandboxes.host.types import HostError
 from sandboxes.models import ENDED, Sandbox, Status
 from sandboxes.parking import follow_host, park
 from sandboxes.services import host_client, sandbox_ended, sandbox_fail
+from sandboxes.snapshots import give_up_capturing
 from timeline.events import SYSTEM
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ def reap() -> None:
         give_up_starting(now=now)
         expire_paused(now=now)
         follow_host(statuses=statuses, now=now)
+        give_up_capturing(now=now)
         reconcile(known=set(statuses), now=now)
 
 

@@ -96,7 +96,7 @@ def sandbox_reserve(
     sandbox = Sandbox.objects.create(**_fields(principal, request, size, plan))
     _audit_person(principal, "sandbox.created", sandbox, origin)
     _announce(sandbox)
-    return sandbox, _spec(sandbox, size, request.env)
+    return sandbox, _spec(sandbox, size, request.env, snapshot=request.snapshot)
 
 
 def _fields(
@@ -138,7 +138,9 @@ def _own_domains(request: SandboxRequest) -> list[str] | None:
     return None if names is None else allowlist.checked_domains(names)
 
 
-def _spec(sandbox: Sandbox, size: Size, env: Mapping[str, str]) -> CreateSpec:
+def _spec(
+    sandbox: Sandbox, size: Size, env: Mapping[str, str], *, snapshot: str | None
+) -> CreateSpec:
     return CreateSpec(
         sandbox_id=sandbox.id,
         template=sandbox.template,
@@ -154,6 +156,7 @@ def _spec(sandbox: Sandbox, size: Size, env: Mapping[str, str]) -> CreateSpec:
         env=env,
         metadata=sandbox.metadata,
         rules=allowlist.policy_of(sandbox).to_json(),
+        snapshot=snapshot or "",
     )
 
 

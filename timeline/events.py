@@ -32,6 +32,7 @@ class Kind(StrEnum):
     FILE_MADE = "file.made"
     NETWORK_ALLOWED = "network.allowed"
     NETWORK_DENIED = "network.denied"
+    SNAPSHOT_CREATED = "snapshot.created"
     LIMIT_HIT = "limit.hit"
     NOTE_ADDED = "note.added"
     LOG_UNREADABLE = "log.unreadable"

@@ -19,6 +19,7 @@ from sandboxes.api.routes import (
     pausing,
     presign,
     sandboxes,
+    snapshots,
     webhooks,
 )
 
@@ -54,6 +55,16 @@ api: Final = Api(
     parser=JsonParser(),
 )
 # Fixed names stand before `/{sandbox_id}`, which would take them for ids.
-for routes in (webhooks, sandboxes, pausing, commands, background, files, presign, events):
+for routes in (
+    webhooks,
+    snapshots,
+    sandboxes,
+    pausing,
+    commands,
+    background,
+    files,
+    presign,
+    events,
+):
     api.add_router("/sandboxes", routes.router)
 errors.install(api)

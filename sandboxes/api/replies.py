@@ -14,7 +14,7 @@ from sandboxes.host.ledger import BackgroundCommand, Slice
 from sandboxes.host.meter import INTERVAL_SECONDS, WINDOW_SECONDS
 from sandboxes.host.output import unfinished_character
 from sandboxes.host.types import Directory, Entry, ExecOutcome, FileContent, Stat
-from sandboxes.models import Sandbox, Status
+from sandboxes.models import Sandbox, Snapshot, Status
 from sandboxes.selectors import Limits, Page
 from sandboxes.usage.metrics import Metrics
 from sandboxes.webhooks.models import Webhook
@@ -73,6 +73,28 @@ def paused_json(sandbox: Sandbox) -> dict[str, Any]:
         "status": sandbox.status,
         "snapshot_size_mb": sandbox.snapshot_size_mb,
         "created_at": since.isoformat(),
+    }
+
+
+def snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
+    """A named snapshot. This host keeps files in it, not memory."""
+    ready = snapshot.ready_at
+    return {
+        "id": snapshot.id,
+        "name": snapshot.name or None,
+        "status": snapshot.status,
+        "template": snapshot.template,
+        "cpu": float(snapshot.cpu),
+        "memory_mb": snapshot.memory_mb,
+        "network": snapshot.network,
+        "source_sandbox_id": snapshot.source_id,
+        "size_mb": snapshot.size_mb,
+        "node_id": snapshot.node_id,
+        "region": snapshot.region,
+        "error_message": snapshot.error or None,
+        "created_at": snapshot.created_at.isoformat(),
+        "ready_at": ready.isoformat() if ready else None,
+        "includes_memory": False,
     }
 
 

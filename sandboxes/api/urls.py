@@ -15,8 +15,8 @@ from sandboxes.api.errors import Answer, failure
 View = Callable[..., Awaitable[HttpResponseBase]]
 
 _LATER: Final = (
-    r"sandboxes/(?:(?:snapshots|volumes)(?:/.*)?"
-    r"|[^/]+/(?:host|code.*|snapshots))"
+    r"sandboxes/(?:volumes(?:/.*)?"
+    r"|[^/]+/(?:host|code.*))"
 )
 
 

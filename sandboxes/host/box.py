@@ -21,6 +21,7 @@ from timeline.journal import Journal
 Status = Literal["running", "paused", "ended"]
 
 _ID = re.compile(r"sbx_[0-9A-HJKMNP-TV-Z]{26}")
+_SNAPSHOT_ID = re.compile(r"snap_[0-9A-HJKMNP-TV-Z]{26}")
 _MAX_SECONDS = 86400 * 30
 _BASE_ENV = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -142,6 +143,8 @@ def parse_spec(row: object) -> CreateSpec:
         raise _invalid("a sandbox id")
     if spec.network not in MODES:
         raise HostError("invalid", f"A network is one of {', '.join(MODES)}.")
+    if spec.snapshot:
+        check_snapshot_id(spec.snapshot)
     _check_rules(spec)
     for name, low, high in _RANGES:
         if not low <= getattr(spec, name) <= high:
@@ -187,6 +190,13 @@ def check_id(value: object) -> str:
     raise HostError("not_found", "There is no such sandbox on this host.")
 
 
+def check_snapshot_id(value: str) -> str:
+    """A snapshot's id, safe as a folder's name. Raises ``HostError`` (snapshot_gone)."""
+    if _SNAPSHOT_ID.fullmatch(value):
+        return value
+    raise HostError("snapshot_gone", "There is no such snapshot on this host.")
+
+
 def _invalid(what: str) -> HostError:
     return HostError("invalid", f"The host needs {what} here; send it as the client does.")
 
@@ -205,11 +215,18 @@ def created_event(spec: CreateSpec, *, actor: Actor, at: int) -> NewEvent:
         "metadata": dict(spec.metadata),
         "expires_at": spec.expires_at,
     }
+    if spec.snapshot:
+        data["snapshot"] = spec.snapshot
     return NewEvent(Kind.SANDBOX_CREATED, data, actor=actor, at=at)
 
 
 def running_event(boot_ms: int) -> NewEvent:
     return NewEvent(Kind.SANDBOX_RUNNING, {"boot_ms": boot_ms})
+
+
+def snapshot_event(snapshot_id: str, name: str, actor: Actor, size_mb: int) -> NewEvent:
+    data = {"snapshot_id": snapshot_id, "name": name, "size_mb": size_mb}
+    return NewEvent(Kind.SNAPSHOT_CREATED, data, actor=actor)
 
 
 def failed_event(*, reason: str, detail: str) -> NewEvent:

@@ -57,7 +57,8 @@ EXEC_SLACK_SECONDS = 30.0
 class CreateSpec:
     """What a sandbox is to be. ``expires_at`` is ISO-8601; ``cpu`` counts whole processors.
 
-    ``rules`` is the allowlist of a restricted network, as ``egress.policy.Policy.to_json``.
+    ``rules`` is the allowlist of a restricted network, as ``egress.policy.Policy.to_json``;
+    ``snapshot`` is what its files are forked from, empty for the template's alone.
     """
 
     sandbox_id: str
@@ -74,6 +75,7 @@ class CreateSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
     rules: Sequence[Mapping[str, Any]] = ()
+    snapshot: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +189,16 @@ class HostClient:
         clock = {"timeout_seconds": timeout_seconds, "expires_at": expires_at}
         fields = {"sandbox_id": sandbox_id, "reason": reason, **clock}
         await self._call("resume", fields, actor=actor)
+
+    async def snapshot(self, sandbox_id: str, *, snapshot_id: str, name: str, actor: Actor) -> int:
+        """Keep a copy of its files, while it goes on; its size in MB. Codes: host_full."""
+        fields = {"sandbox_id": sandbox_id, "snapshot_id": snapshot_id, "name": name}
+        size_mb: int = (await self._call("snapshot", fields, actor=actor)).header["size_mb"]
+        return size_mb
+
+    async def snapshot_drop(self, snapshot_id: str) -> None:
+        """Remove a copy. One that is not there is fine."""
+        await self._call("snapshot_drop", {"snapshot_id": snapshot_id})
 
     async def registries(self) -> tuple[Rule, ...]:
         """The package registries that the host's machine uses, as rules of an allowlist."""

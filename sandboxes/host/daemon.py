@@ -19,6 +19,7 @@ from sandboxes.host.box import (
     created_event,
     environment,
     running_event,
+    snapshot_event,
 )
 from sandboxes.host.client import CreateSpec, TemplateInfo
 from sandboxes.host.commands import Commands
@@ -31,6 +32,7 @@ from sandboxes.host.paused import Paused
 from sandboxes.host.pausing import Pause, Wake
 from sandboxes.host.pool import Pool
 from sandboxes.host.slots import Shape, Slot, SlotMaker
+from sandboxes.host.snapshots import Captured, Snapshots
 from sandboxes.host.threads import in_thread
 from sandboxes.host.types import HostError
 from timeline.events import SYSTEM, Actor, NewEvent, now_us
@@ -75,6 +77,7 @@ class Host:
         self._making = ThreadPoolExecutor(makers, "make")
         self._looking = ThreadPoolExecutor(1, "limits")
         self.metering = Metering(self._looking)
+        self.snapshots = Snapshots(maker)
         self._live: dict[str, Live] = {}
         self._creating: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -91,6 +94,7 @@ class Host:
 
     def start(self) -> None:
         """Begin to ship events, to watch limits and to keep slots ready."""
+        self.snapshots.prepare()
         self._pool.recall()
         retiring = self._retired.run(self.threads)
         for work in (self.shipper.run(), self._pool.run(), self._look(), retiring):
@@ -220,6 +224,9 @@ class Host:
         layers = tuple(str(path) for path in self.store.paths(template))
         shape = Shape(layers, spec.cpu, spec.memory_mb, spec.disk_mb, spec.pids)
         try:
+            if spec.snapshot:
+                fork = self.snapshots.fork(spec.snapshot)
+                return await in_thread(self._making, partial(self.maker.make, shape, fork))
             return await self._pool.take(shape)
         except OSError as error:
             log.exception("A slot could not be made")
@@ -275,6 +282,24 @@ class Host:
             await self.metering.go_on(sandbox_id)
             if live.commands.recalled:
                 await live.commands.recover()
+
+    async def snapshot(
+        self, sandbox_id: str, *, snapshot_id: str, name: str, actor: Actor
+    ) -> Captured:
+        """Keep a copy of a sandbox's files, which goes on meanwhile. Raises ``HostError``."""
+        live = self.found(sandbox_id)
+        if not self.has_room():
+            raise HostError("host_full", "This host's disk is nearly full; end some sandboxes.")
+        slot, event = live.box.slot.name, partial(snapshot_event, snapshot_id, name, actor)
+        async with live.pause.lock:
+            self.found(sandbox_id)
+            async with live.pause.still():
+                copy = partial(self.snapshots.copy, snapshot_id, slot=slot)
+                await in_thread(self.threads, copy)
+            finish = partial(self.snapshots.finish, snapshot_id, slot=slot)
+            captured = await in_thread(self.threads, finish)
+            live.box.journal.append(event(captured.size_mb))
+        return captured
 
     async def terminate(self, sandbox_id: str, *, actor: Actor, reason: str) -> None:
         """End a sandbox; returns when nothing of it runs and its last event is written."""

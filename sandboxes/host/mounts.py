@@ -67,8 +67,17 @@ def detach(target: Path) -> None:
             raise OSError(number, os.strerror(number), str(target))
 
 
-def bind_idmapped(source: Path, target: Path, userns_fd: int) -> None:
-    """Bind ``source`` read-only on ``target`` with owners shifted as ``userns_fd`` maps them."""
+def sync(path: Path) -> None:
+    """Write out all of the filesystem that ``path`` is on."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _checked(_libc.syncfs(fd), str(path))
+    finally:
+        os.close(fd)
+
+
+def bind_idmapped(source: Path, target: Path, userns_fd: int, *, is_read_only: bool = True) -> None:
+    """Bind ``source`` on ``target`` with owners shifted as ``userns_fd`` maps them."""
     tree = _checked(
         _libc.syscall(
             _SYS_OPEN_TREE,
@@ -79,7 +88,9 @@ def bind_idmapped(source: Path, target: Path, userns_fd: int) -> None:
         str(source),
     )
     try:
-        wanted = _ATTR_RDONLY | _ATTR_NOSUID | _ATTR_NODEV | _ATTR_IDMAP
+        wanted = _ATTR_NOSUID | _ATTR_NODEV | _ATTR_IDMAP
+        if is_read_only:
+            wanted |= _ATTR_RDONLY
         attr = _MountAttr(wanted, 0, 0, userns_fd)
         result = _libc.syscall(
             _SYS_MOUNT_SETATTR,
@@ -103,9 +114,10 @@ def bind_idmapped(source: Path, target: Path, userns_fd: int) -> None:
         os.close(tree)
 
 
-def user_namespace(base: int) -> int:
-    """A descriptor of a new user namespace that maps ids 0…65535 to ``base``….
+def user_namespace(base: int, *, first: int = 0) -> int:
+    """A descriptor of a new user namespace that maps 65536 ids from ``first`` on to ``base``….
 
+    One that does not begin at 0 maps the machine's root to itself: an overlay works as that.
     A process with threads cannot enter one and need not fork for it: ``cat`` is started in it and
     gives back a byte once it is there. The namespace lives as long as the descriptor.
     """
@@ -118,8 +130,9 @@ def user_namespace(base: int) -> int:
         keeper.stdin.flush()
         if keeper.stdout.read(1) != b".":
             raise OSError(1, "this kernel makes no user namespaces")
+        lines = f"{first} {base} {IDS}\n" if first == 0 else f"0 0 1\n{first} {base} {IDS}\n"
         for name in ("uid_map", "gid_map"):
-            Path(f"/proc/{keeper.pid}/{name}").write_text(f"0 {base} {IDS}\n")
+            Path(f"/proc/{keeper.pid}/{name}").write_text(lines)
         return os.open(f"/proc/{keeper.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
 
 

@@ -10,9 +10,9 @@ import asyncio
 import logging
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,6 +108,19 @@ class Pause:
             self._beginning = False
         self._note()
         return self.state
+
+    @asynccontextmanager
+    async def still(self) -> AsyncIterator[None]:
+        """Nothing runs in it meanwhile, then it is as it was before. Hold ``lock``."""
+        if self.state is not None:
+            yield
+            return
+        try:
+            await self._hold_clock()
+            await in_thread(self._threads, self._box.slot.group.freezer.freeze)
+            yield
+        finally:
+            await asyncio.shield(self._let_go())
 
     def _interrupt(self) -> None:
         for task in self._callers:

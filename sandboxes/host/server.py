@@ -10,15 +10,17 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from sandboxes.host import background_calls, transfer_calls, wire
-from sandboxes.host.box import parse_spec
+from sandboxes.host.box import check_snapshot_id, parse_spec
 from sandboxes.host.calls import Call
 from sandboxes.host.daemon import Host
 from sandboxes.host.egress.policy import Policy
 from sandboxes.host.metering import metrics_header, rows_header
 from sandboxes.host.pausing import INTERRUPTED, Wake
+from sandboxes.host.threads import in_thread
 from sandboxes.host.types import Directory, ExecEvent, HostError
 
 VERSION = "1"
@@ -158,6 +160,20 @@ class Server:
         await self._host.resume(call.sandbox_id, wake)
         await call.send({"ok": True})
 
+    async def _snapshot(self, call: Call) -> None:
+        captured = await self._host.snapshot(
+            call.sandbox_id,
+            snapshot_id=check_snapshot_id(call.text("snapshot_id")),
+            name=call.text("name"),
+            actor=call.actor,
+        )
+        await call.send({"ok": True, "size_mb": captured.size_mb})
+
+    async def _snapshot_drop(self, call: Call) -> None:
+        drop = partial(self._host.snapshots.drop, check_snapshot_id(call.text("snapshot_id")))
+        await in_thread(self._host.threads, drop)
+        await call.send({"ok": True})
+
     async def _registries(self, call: Call) -> None:
         found = await self._host.connections.registries()
         await call.send({"ok": True, "rules": Policy(found.rules).to_json()})
@@ -273,6 +289,8 @@ _HANDLERS: Mapping[str, Callable[[Server, Call], Awaitable[None]]] = {
     "terminate": Server._terminate,
     "pause": Server._pause,
     "resume": Server._resume,
+    "snapshot": Server._snapshot,
+    "snapshot_drop": Server._snapshot_drop,
     "metrics": Server._metrics,
     "meters": Server._meters,
     "meters_stored": Server._meters_stored,

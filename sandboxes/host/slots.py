@@ -46,6 +46,14 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
+class Fork:
+    """A disk to begin with, and the machine's id that owns what is root's on it."""
+
+    image: Path
+    base: int
+
+
+@dataclass(frozen=True, slots=True)
 class Slot:
     """A running container. ``root`` is a descriptor of its root, to see how full its disk is."""
 
@@ -120,25 +128,28 @@ class SlotMaker:
         self._blank = threading.Lock()
         self._held: set[str] = set()
 
-    def make(self, shape: Shape) -> Slot:
+    def make(self, shape: Shape, fork: Fork | None = None) -> Slot:
         """A started container whose agent has answered. Raises ``HostError`` or ``OSError``."""
         name = secrets.token_hex(4)
         index = self.ids.take()
         self._held.add(name)
         try:
-            return self._make(name, index, shape)
+            return self._make(name, index, shape, fork)
         except BaseException:
             self.discard(name, index)
             raise
 
-    def _make(self, name: str, index: int, shape: Shape) -> Slot:
+    def _make(self, name: str, index: int, shape: Shape, fork: Fork | None) -> Slot:
         folder, bundle = self.places.slots / name, self.places.stage / name
         folder.mkdir(mode=0o700)
         self._save(name, index, None)
         bundle.mkdir(mode=0o711)
-        disks.clone(self._blank_image(shape.disk_mb), folder / "disk.ext4")
+        source = fork.image if fork else self._blank_image(shape.disk_mb)
+        disks.clone(source, folder / "disk.ext4")
+        if fork:
+            (folder / "base").write_text(str(fork.base))
         try:
-            self._assemble(bundle, folder / "disk.ext4", index, shape.layers)
+            self._assemble(bundle, folder / "disk.ext4", index, shape.layers, fork)
             pid = self._start(name, bundle, index, shape)
             root = os.open(bundle / "rootfs", os.O_PATH | os.O_CLOEXEC)
         finally:
@@ -166,21 +177,51 @@ class SlotMaker:
         with self._blank:
             return disks.blank(self.places.blanks, size_mb=size_mb)
 
-    def _assemble(self, bundle: Path, image: Path, index: int, layers: Sequence[str]) -> None:
-        """The root: layers read-only with owners shifted, the private disk on top."""
-        base, namespace = self.ids.base(index), self.ids.namespace(index)
-        disk, rootfs = bundle / "disk", bundle / "rootfs"
-        for path in (disk, rootfs):
-            path.mkdir()
+    def image(self, name: str) -> Path:
+        """A slot's private disk."""
+        return self.places.slots / name / "disk.ext4"
+
+    def disk_base(self, name: str) -> int:
+        """The machine's id that owns what is root's on a slot's disk: a fork keeps its source's."""
+        with suppress(FileNotFoundError):
+            return int((self.places.slots / name / "base").read_text())
+        return self.ids.base(self._noted(name)["index"])
+
+    def _own_disk(self, bundle: Path, image: Path, index: int, fork: Fork | None) -> Path:
+        """Where the private disk is, with this slot's owners."""
+        base, disk = self.ids.base(index), bundle / "disk"
+        disk.mkdir()
         disks.mount_image(image, disk)
+        if fork is not None:
+            # A volatile overlay marks its work folder, and no other may be mounted over the mark.
+            shutil.rmtree(disk / "work" / "work", ignore_errors=True)
+        if fork is None or fork.base == base:
+            for name in ("upper", "work"):
+                os.chown(disk / name, base, base)
+            return disk
+        own = bundle / "own"
+        own.mkdir()
+        namespace = mounts.user_namespace(base, first=fork.base)
+        try:
+            mounts.bind_idmapped(disk, own, namespace, is_read_only=False)
+        finally:
+            os.close(namespace)
+        return own
+
+    def _assemble(
+        self, bundle: Path, image: Path, index: int, layers: Sequence[str], fork: Fork | None
+    ) -> None:
+        """The root: layers read-only with owners shifted, the private disk on top."""
+        namespace = self.ids.namespace(index)
+        rootfs = bundle / "rootfs"
+        rootfs.mkdir()
+        disk = self._own_disk(bundle, image, index, fork)
         lower = []
         for number, layer in enumerate(layers):
             target = bundle / f"lower{number}"
             target.mkdir()
             mounts.bind_idmapped(Path(layer), target, namespace)
             lower.append(str(target))
-        for name in ("upper", "work"):
-            os.chown(disk / name, base, base)
         mounts.mount(
             "overlay",
             rootfs,

@@ -24,10 +24,10 @@ WRITABLE = ("/workspace", "/tmp", "/persist")  # noqa: S108 - paths inside the s
 class HostError(Exception):
     """Why the host did not do it.
 
-    ``code`` is one of not_found, not_running, paused, not_paused, template_unavailable, host_full,
-    host_unreachable, not_permitted, no_such_file, no_such_command, is_directory, not_a_directory,
-    not_a_file, file_exists, too_large, no_space, name_too_long, pids_exhausted, busy, agent_lost,
-    network_unavailable, invalid, internal.
+    ``code`` is one of not_found, not_running, paused, not_paused, snapshot_gone,
+    template_unavailable, host_full, host_unreachable, not_permitted, no_such_file,
+    no_such_command, is_directory, not_a_directory, not_a_file, file_exists, too_large, no_space,
+    name_too_long, pids_exhausted, busy, agent_lost, network_unavailable, invalid, internal.
     ``message`` is one sentence that says what to do; ``extra`` is JSON.
     """
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import statistics
 import subprocess
+import time
 from functools import partial
 
-from orkestr import Sandbox
+from orkestr import Sandbox, Snapshot
 
 from tests.bench.platform import Bench
 from tests.bench.report import Row, milliseconds
-from tests.bench.speed import TEMPLATE, timed
+from tests.bench.speed import TEMPLATE, pool_is_full, timed
+from tests.waiting import until
 
 
 def pause(bench: Bench) -> list[Row]:
@@ -41,4 +43,40 @@ def _row(turn: str, ours: list[float], theirs: list[float]) -> Row:
     )
 
 
-MEASUREMENTS = {"pause": pause}
+def fork(bench: Bench) -> list[Row]:
+    """From a create to the first answer, from a snapshot in turn with from the template."""
+    forks, creates = [], []
+    with Sandbox.create(template=TEMPLATE) as sandbox:
+        sandbox.exec("head -c 20000000 /dev/urandom > data")
+        snapshot = sandbox.snapshot()
+    try:
+        for _ in range(bench.many(40)):
+            until(partial(pool_is_full, bench), seconds=60, what="sandboxes are ready")
+            forks.append(_first_exec(snapshot=snapshot.id))
+            until(partial(pool_is_full, bench), seconds=60, what="sandboxes are ready")
+            creates.append(_first_exec(template=TEMPLATE))
+    finally:
+        Snapshot.delete(snapshot.id)
+    ratio = statistics.median(forks) / statistics.median(creates)
+    return [
+        Row(
+            what="fork to first exec, 20 MB of own files",
+            measured=milliseconds(forks),
+            against=f"create to first exec: {milliseconds(creates)} (ratio {ratio:.2f})",
+            target="≤ 4 × p50",
+            met=ratio <= 4.0,
+            note="a create takes a sandbox that was started ahead of time, a fork starts its own",
+        )
+    ]
+
+
+def _first_exec(**of: str) -> float:
+    began = time.perf_counter()
+    sandbox = Sandbox.create(**of)
+    sandbox.exec("true")
+    seconds = time.perf_counter() - began
+    sandbox.terminate()
+    return seconds
+
+
+MEASUREMENTS = {"pause": pause, "fork": fork}

@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router
 
 from accounts.database import in_database
-from sandboxes import allowlist, selectors, services
+from sandboxes import allowlist, selectors, services, snapshots
 from sandboxes.api.access import READ, WRITE, ApiRequest
 from sandboxes.api.replies import limits_json, metrics_json, nothing, page_json, reply, sandbox_json
 from sandboxes.api.schemas import (
@@ -34,9 +34,12 @@ router: Final = Router(tags=["Sandboxes"])
 )
 async def create_sandbox(request: ApiRequest, payload: SandboxIn) -> HttpResponse:
     """Make a sandbox. It runs when the answer comes."""
-    call = request.auth
+    call, wanted = request.auth, _wanted(payload)
+    if wanted.snapshot is not None:
+        account_id = call.principal.account_id
+        wanted = await in_database(snapshots.forked, wanted, account_id=account_id)
     sandbox = await services.sandbox_create(
-        principal=call.principal, request=_wanted(payload), origin=call.origin
+        principal=call.principal, request=wanted, origin=call.origin
     )
     return reply(sandbox_json(sandbox), status=201)
 
@@ -110,10 +113,11 @@ async def set_timeout(request: ApiRequest, sandbox_id: str, payload: TimeoutIn) 
 
 def _wanted(payload: SandboxIn) -> SandboxRequest:
     _refuse_unavailable(payload)
-    if payload.template is None:
-        raise InvalidRequest("Give a template, such as python-3.12.")
+    if payload.template is None and payload.snapshot is None:
+        raise InvalidRequest("Give a template, such as python-3.12, or a snapshot.")
     return SandboxRequest(
-        template=payload.template,
+        template=payload.template or "",
+        snapshot=payload.snapshot,
         size=payload.size,
         cpu=payload.cpu,
         memory_mb=payload.memory_mb,
@@ -132,7 +136,6 @@ def _refuse_unavailable(payload: SandboxIn) -> None:
     if payload.snapshot is not None and payload.template is not None:
         raise InvalidRequest("Give either a template or a snapshot, not both.")
     asked = {
-        "snapshot": payload.snapshot is not None,
         "volume": payload.volume is not None,
         "preview_auth": payload.preview_auth,
     }

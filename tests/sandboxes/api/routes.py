@@ -10,6 +10,7 @@ from ninja.operation import Operation
 
 from sandboxes.api.access import Bearer
 from sandboxes.api.api import api
+from sandboxes.models import Snapshot
 from sandboxes.webhooks.models import Webhook
 from sandboxes.webhooks.signing import new_salt
 from tests.cast import Cast
@@ -25,6 +26,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "presign_download": {"path": "/workspace/f"},
     "presign_upload": {"path": "/workspace/f"},
     "write_batch": {"files": [{"path": "/workspace/f", "content": ""}]},
+    "create_snapshot": {"name": "base"},
     "create_webhook": {"url": "http://203.0.113.9/hook"},
 }
 """A good body for each route that takes one."""
@@ -37,7 +39,16 @@ def _webhook(account: Cast) -> str:
     return Webhook.objects.create(**row).id
 
 
-MADE: dict[str, Callable[[Cast], str]] = {"{webhook_id}": _webhook}
+def _snapshot(account: Cast) -> str:
+    spec = {"template": "debian-12", "size": "small", "cpu": 1, "memory_mb": 1024}
+    place = {"network": "off", "region": "local", "node_id": "local", "source_id": "sbx_gone"}
+    return Snapshot.objects.create(account=account.account, **spec, **place).id
+
+
+MADE: dict[str, Callable[[Cast], str]] = {
+    "{webhook_id}": _webhook,
+    "{snapshot_id}": _snapshot,
+}
 """How to make what a path names besides a sandbox."""
 
 

@@ -106,7 +106,6 @@ def test_what_makes_no_sense_is_told_in_a_sentence(
     [
         {"volume": "data"},
         {"preview_auth": True},
-        {"template": None, "snapshot": "snap_1"},
     ],
 )
 def test_what_this_host_cannot_do_yet_says_so(

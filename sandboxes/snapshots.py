@@ -1,0 +1,154 @@
+"""Named snapshots of sandboxes' files, and the forks made from them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from accounts.database import in_database
+from accounts.models import Account
+from accounts.policy import Principal, Scope, require
+from sandboxes import limits
+from sandboxes.errors import SnapshotNotFound, WrongState
+from sandboxes.host.types import HostError
+from sandboxes.limits import SandboxRequest
+from sandboxes.models import Sandbox, Snapshot, SnapshotStatus, Status
+from sandboxes.selectors import sandbox_for
+from sandboxes.services import host_client, why_not
+
+CAPTURE_SECONDS: Final = 180
+"""Longer than any capture may take: whoever began it is gone."""
+
+_capturing: set[asyncio.Task[Snapshot]] = set()
+
+
+async def snapshot_create(*, principal: Principal, sandbox_id: str, name: str = "") -> Snapshot:
+    """A copy of a sandbox's files, which runs on. Raises ``SandboxError`` and ``HostError``.
+
+    Once begun it is finished even when the caller goes away.
+    """
+    require(principal, Scope.SANDBOXES_WRITE)
+    limits.check_name(name)
+    task = asyncio.create_task(_create(principal, sandbox_id, name))
+    _capturing.add(task)
+    task.add_done_callback(_capturing.discard)
+    return await asyncio.shield(task)
+
+
+async def _create(principal: Principal, sandbox_id: str, name: str) -> Snapshot:
+    snapshot = await in_database(
+        snapshot_begin, principal=principal, sandbox_id=sandbox_id, name=name
+    )
+    try:
+        size_mb = await host_client().snapshot(
+            sandbox_id, snapshot_id=snapshot.id, name=name, actor=principal.actor
+        )
+    except HostError as error:
+        await in_database(snapshot_failed, snapshot_id=snapshot.id, detail=error.message)
+        raise
+    return await in_database(snapshot_ready, snapshot_id=snapshot.id, size_mb=size_mb)
+
+
+@transaction.atomic
+def snapshot_begin(*, principal: Principal, sandbox_id: str, name: str) -> Snapshot:
+    """A row in ``capturing``, within the plan's cap, counted under the account's lock."""
+    accounts = Account.objects.select_for_update(of=("self",)).select_related("plan")
+    account = accounts.get(id=principal.account_id)
+    sandbox = sandbox_for(principal=principal, sandbox_id=sandbox_id)
+    if sandbox.status != Status.RUNNING:
+        raise WrongState(why_not(sandbox.status, sandbox.reason))
+    kept = snapshots_of(account.id).exclude(status=SnapshotStatus.FAILED).count()
+    limits.check_named_snapshots(plan=account.plan, kept=kept)
+    return Snapshot.objects.create(account=account, name=name, **_spec(sandbox))
+
+
+def _spec(sandbox: Sandbox) -> dict[str, object]:
+    return {
+        "source_id": sandbox.id,
+        "template": sandbox.template,
+        "size": sandbox.size,
+        "cpu": sandbox.cpu,
+        "memory_mb": sandbox.memory_mb,
+        "network": sandbox.network,
+        "allow_domains": sandbox.allow_domains,
+        "region": sandbox.region,
+        "node_id": sandbox.node_id,
+    }
+
+
+def snapshot_ready(*, snapshot_id: str, size_mb: int) -> Snapshot:
+    """The host has the copy."""
+    snapshot = Snapshot.objects.get(id=snapshot_id)
+    snapshot.status, snapshot.size_mb = SnapshotStatus.READY, size_mb
+    snapshot.ready_at = timezone.now()
+    snapshot.save(update_fields=["status", "size_mb", "ready_at"])
+    return snapshot
+
+
+def snapshot_failed(*, snapshot_id: str, detail: str) -> None:
+    """It counts against no cap, and says why."""
+    rows = Snapshot.objects.filter(id=snapshot_id, status=SnapshotStatus.CAPTURING)
+    rows.update(status=SnapshotStatus.FAILED, error=detail)
+
+
+def give_up_capturing(*, now: datetime) -> None:
+    """Fail what nobody finished because the process that began it died."""
+    before = now - timedelta(seconds=CAPTURE_SECONDS)
+    stuck = Snapshot.objects.filter(status=SnapshotStatus.CAPTURING, created_at__lt=before)
+    stuck.update(status=SnapshotStatus.FAILED, error="The server stopped meanwhile; take another.")
+
+
+async def snapshot_delete(*, principal: Principal, snapshot_id: str) -> None:
+    """Remove a snapshot for good; its forks stay. Idempotent. ``SnapshotNotFound``."""
+    require(principal, Scope.SANDBOXES_WRITE)
+    await in_database(_owned, principal.account_id, snapshot_id)
+    await host_client().snapshot_drop(snapshot_id)
+    await in_database(_deleted, snapshot_id)
+
+
+def _owned(account_id: str, snapshot_id: str) -> None:
+    if not Snapshot.objects.filter(id=_plain(snapshot_id), account_id=account_id).exists():
+        raise SnapshotNotFound(snapshot_id)
+
+
+def _deleted(snapshot_id: str) -> None:
+    rows = Snapshot.objects.filter(id=snapshot_id, deleted_at__isnull=True)
+    rows.update(deleted_at=timezone.now())
+
+
+def snapshots_of(account_id: str) -> QuerySet[Snapshot]:
+    """An account's snapshots, newest first."""
+    return Snapshot.objects.filter(account_id=account_id, deleted_at__isnull=True).order_by("-id")
+
+
+def snapshot_for(*, account_id: str, snapshot_id: str) -> Snapshot:
+    """One of the account's. Raises ``SnapshotNotFound``."""
+    snapshot = snapshots_of(account_id).filter(id=_plain(snapshot_id)).first()
+    if snapshot is None:
+        raise SnapshotNotFound(snapshot_id)
+    return snapshot
+
+
+def forked(request: SandboxRequest, *, account_id: str) -> SandboxRequest:
+    """``request`` with what its snapshot says. Raises ``SnapshotNotFound`` and ``WrongState``."""
+    snapshot = snapshot_for(account_id=account_id, snapshot_id=request.snapshot or "")
+    if snapshot.status != SnapshotStatus.READY:
+        raise WrongState(f"The snapshot is {snapshot.status}, not ready; take another.")
+    return replace(
+        request,
+        template=snapshot.template,
+        size=snapshot.size,
+        network=snapshot.network,
+        allow_domains=snapshot.allow_domains,
+        region=None,
+    )
+
+
+def _plain(snapshot_id: str) -> str:
+    return snapshot_id.replace("\x00", "")

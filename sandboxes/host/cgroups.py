@@ -5,6 +5,7 @@ The OCI runtime sets the limits; this reads the counters and removes what is lef
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 from sandboxes.host.freezer import Freezer
 
 _NEEDED = ("memory", "cpu", "pids")
+_HANDED_DOWN = "cgroup.subtree_control"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +83,44 @@ class Cgroups:
         """In a container without privileges they are mounted, but for reading only."""
         return all(os.access(root, os.W_OK) for root in set(self._controllers.values()))
 
-    def limits_swap(self) -> bool:
-        """Whether this kernel counts swap, so that a limit on it can be set."""
+    def trouble(self) -> str | None:
+        """Why no group below could be limited, as a sentence; None when it could.
+
+        Version 2 hands controllers down by name, and only where no process is (the machine's own
+        root is exempt). In a container the root that shows is not the machine's.
+        """
+        if not self.unified:
+            return None
+        try:
+            _hand_down(self._controllers["memory"])
+        except OSError as error:
+            if error.errno == errno.EBUSY:
+                return (
+                    "The cgroup that shows as the root here has processes of its own, so none "
+                    "below it can be limited; move them to a group, or run the host outside."
+                )
+            return f"The cgroup controllers cannot be handed down ({error}); enable them as root."
+        return None
+
+    def prepare(self, path: str) -> None:
+        """Make the group that holds others, so that those can be limited. Raises ``OSError``.
+
+        The runtime would do so as well, but what this kernel can limit shows only in a group. A
+        controller that this group hands down cannot be taken back further up, by systemd say.
+        """
         if self.unified:
-            return any(self._controllers["memory"].glob("*/memory.swap.max"))
-        return (self._controllers["memory"] / "memory.memsw.limit_in_bytes").exists()
+            root = self._controllers["memory"]
+            folder = root / path.lstrip("/")
+            folder.mkdir(exist_ok=True)
+            _hand_down(root)
+            _hand_down(folder)
+
+    def limits_swap(self, path: str) -> bool:
+        """Whether this kernel counts swap, so that a limit can be set below a prepared group."""
+        memory = self._controllers["memory"]
+        if self.unified:
+            return (memory / path.lstrip("/") / "memory.swap.max").exists()
+        return (memory / "memory.memsw.limit_in_bytes").exists()
 
     def group(self, path: str) -> Group:
         """The group at ``/path`` below every root. It need not exist."""
@@ -143,6 +178,14 @@ class Group:
         """Remove the empty group everywhere. False while something still runs in it."""
         removed = [_remove(folder) for folder in self.folders]
         return all(removed)
+
+
+def _hand_down(folder: Path) -> None:
+    """Let the groups right below have the controllers we need. Raises ``OSError``."""
+    control = folder / _HANDED_DOWN
+    there = control.read_text().split()
+    if wanted := [f"+{name}" for name in _NEEDED if name not in there]:
+        control.write_text(" ".join(wanted))
 
 
 def _remove(folder: Path) -> bool:

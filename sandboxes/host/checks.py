@@ -38,6 +38,8 @@ def _troubles(places: Places, templates: Path, runtime: Runtime, cgroups: Cgroup
         yield f"The kernel's cgroup controllers {', '.join(missing)} are not mounted; mount them."
     elif not cgroups.is_writable:
         yield "The cgroups are mounted read-only; run the host on the machine itself."
+    elif trouble := cgroups.trouble():
+        yield trouble
     for tool in ("mkfs.ext4", "unshare"):
         if shutil.which(tool) is None:
             yield f"{tool} is not on the PATH; install e2fsprogs and util-linux."

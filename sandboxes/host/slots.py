@@ -254,7 +254,8 @@ class SlotMaker:
 
     def _limits_swap(self) -> bool:
         if self._swap is None:
-            self._swap = self.cgroups.limits_swap()
+            self.cgroups.prepare(self.places.cgroup)
+            self._swap = self.cgroups.limits_swap(self.places.cgroup)
         return self._swap
 
     def found(self, name: str) -> Slot | None:

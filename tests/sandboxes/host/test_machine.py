@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from pathlib import Path
@@ -69,6 +70,46 @@ def test_it_reads_counters_of_version_2(tmp_path: Path) -> None:
     cgroups = Cgroups(V2.format(root=tmp_path))
     assert (cgroups.unified, cgroups.missing) == (True, [])
     assert cgroups.group("a/b").counters() == Counters(oom_kills=1, forks_refused=4)
+
+
+def test_version_2_hands_what_limits_sandboxes_down_to_them(tmp_path: Path) -> None:
+    """As on a machine without systemd, where nothing has been handed down yet."""
+    write(tmp_path / "cgroup.controllers", "cpuset cpu io memory pids\n")
+    write(tmp_path / "cgroup.subtree_control", "io\n")
+    write(tmp_path / "host/cgroup.subtree_control", "\n")
+    cgroups = Cgroups(V2.format(root=tmp_path))
+    cgroups.prepare("/host")
+    for folder in (tmp_path, tmp_path / "host"):
+        assert (folder / "cgroup.subtree_control").read_text() == "+memory +cpu +pids"
+    assert not cgroups.limits_swap("/host")
+    write(tmp_path / "host/memory.swap.max", "max\n")
+    assert cgroups.limits_swap("/host")
+
+
+def test_version_2_leaves_alone_what_is_handed_down(tmp_path: Path) -> None:
+    write(tmp_path / "cgroup.controllers", "cpuset cpu io memory pids\n")
+    write(tmp_path / "cgroup.subtree_control", "cpu memory pids\n")
+    assert Cgroups(V2.format(root=tmp_path)).trouble() is None
+    assert (tmp_path / "cgroup.subtree_control").read_text() == "cpu memory pids\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(errno.EBUSY, "processes of its own"), (errno.EROFS, "Read-only")]
+)
+def test_controllers_that_cannot_be_handed_down_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str
+) -> None:
+    write(tmp_path / "cgroup.controllers", "cpu memory pids\n")
+    write(tmp_path / "cgroup.subtree_control", "\n")
+
+    def refused(path: Path, text: str) -> int:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(Path, "write_text", refused)
+    trouble = Cgroups(V2.format(root=tmp_path)).trouble()
+    assert trouble is not None
+    assert words in trouble
+    assert trouble.endswith(".")
 
 
 def test_it_says_which_controllers_are_missing(tmp_path: Path) -> None:

@@ -65,13 +65,15 @@ def _paused_expires_at(sandbox: Sandbox) -> str | None:
 
 
 def paused_json(sandbox: Sandbox) -> dict[str, Any]:
-    """A pause, as the wire has it."""
+    """A pause, as the wire has it, and how long what it keeps can be relied on."""
     since = sandbox.paused_at or sandbox.turned_at
     return {
         "sandbox_id": sandbox.id,
         "snapshot_id": sandbox.snapshot_id,
         "status": sandbox.status,
         "snapshot_size_mb": sandbox.snapshot_size_mb,
+        "keeps": ["files", "memory", "processes"],
+        "survives_machine_restart": False,
         "created_at": since.isoformat(),
     }
 

@@ -8,10 +8,15 @@ from pydantic import BaseModel
 
 
 class PausedOut(BaseModel):
-    """A paused sandbox. ``snapshot_size_mb`` counts the memory and the files that are kept."""
+    """A paused sandbox. ``snapshot_size_mb`` counts the memory and the files that are kept.
+
+    ``survives_machine_restart`` is false where memory is kept by the running machine alone.
+    """
 
     sandbox_id: str
     snapshot_id: str
     status: Literal["paused"]
     snapshot_size_mb: int
+    keeps: list[Literal["files", "memory", "processes"]]
+    survives_machine_restart: bool
     created_at: str

@@ -40,7 +40,7 @@ def _troubles(places: Places, templates: Path, runtime: Runtime, cgroups: Cgroup
         yield "The cgroups are mounted read-only; run the host on the machine itself."
     elif trouble := cgroups.trouble():
         yield trouble
-    for tool in ("mkfs.ext4", "unshare"):
+    for tool in ("mkfs.ext4", "e2fsck", "unshare"):
         if shutil.which(tool) is None:
             yield f"{tool} is not on the PATH; install e2fsprogs and util-linux."
     if not templates.is_dir():

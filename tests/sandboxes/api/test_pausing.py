@@ -57,7 +57,11 @@ def test_the_answer_is_the_one_of_the_wire(http: httpx.Client, sandbox: Sandbox)
         "status",
         "snapshot_size_mb",
         "created_at",
+        "keeps",
+        "survives_machine_restart",
     }
+    assert body["keeps"] == ["files", "memory", "processes"]
+    assert body["survives_machine_restart"] is False
     assert (body["sandbox_id"], body["status"]) == (sandbox.id, "paused")
     assert body["snapshot_id"].startswith("snap_")
     assert body["snapshot_size_mb"] >= 1

@@ -200,9 +200,16 @@ def test_every_lack_is_one_clear_sentence(tmp_path: Path, monkeypatch: pytest.Mo
         runtime=Sound("runc is not installed."),
         cgroups=Cgroups(V2.format(root=tmp_path)),
     )
-    assert len(sentences) == 8
+    assert len(sentences) == 9
     assert all(sentence.endswith(".") for sentence in sentences)
-    for word in ("Kernel", "runc", "controllers memory, cpu, pids", "mkfs.ext4", "unshare"):
+    for word in (
+        "Kernel",
+        "runc",
+        "controllers memory, cpu, pids",
+        "mkfs.ext4",
+        "e2fsck",
+        "unshare",
+    ):
         assert [sentence for sentence in sentences if word in sentence], word
 
 

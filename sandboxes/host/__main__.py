@@ -35,7 +35,7 @@ from sandboxes.host.types import HostError
 from timeline.events import SYSTEM
 from timeline.shipper import Shipper
 
-#: Of the shape asked for last; one costs one to two megabytes. Fifty at once are answered from it.
+#: Of the shape asked for last; one takes about half a megabyte. Fifty at once are answered from it.
 READY_SANDBOXES = 56
 
 _PR_SET_CHILD_SUBREAPER = 36

@@ -159,3 +159,18 @@ def test_what_has_run_as_long_as_the_plan_allows_is_ended(
     assert (hit.data["limit"], hit.data["cap"]) == ("lifetime", 1)
     assert end.data == {"reason": "lifetime_cap_reached"}
     assert Row.objects.get(id=sandbox.id).status == Status.TERMINATED
+
+
+def test_what_is_paused_stays_so_once_the_credit_is_used_up(
+    stack: Stack, account: Cast, plan: Plan, sandbox_client: OrkestrClient
+) -> None:
+    Size.objects.filter(name="zz-dear").update(eur_per_cpu_hour=0)
+    sandbox = Sandbox.create(template="debian-12", size="zz-dear")
+    sandbox.pause()
+    spend(account, "0.1")
+    with pytest.raises(PlanLimitError, match="credit"):
+        Sandbox.resume(sandbox.id)
+    assert sandbox.refresh().status == "paused"
+    spend(account, "0.05")
+    assert Sandbox.resume(sandbox.id).status == "running"
+    sandbox.terminate()

@@ -20,6 +20,12 @@ _DATABASE = 7
 
 
 @pytest.fixture(scope="session")
+def redis_url(redis_url: str) -> str:
+    """A stack's worker would take the events of database 0 away before these tests see them."""
+    return f"{redis_url.partition('?')[0]}?db={_DATABASE}"
+
+
+@pytest.fixture(scope="session")
 def templates() -> Path:
     """Built when they are not; a template that cannot be had fails every test that needs one."""
     default = Path(__file__).parents[3] / "var" / "templates"
@@ -38,8 +44,7 @@ def templates() -> Path:
 
 @pytest.fixture(scope="session")
 def _host(templates: Path, redis_url: str) -> Iterator[HostProcess]:
-    # A stack's worker would take the events of database 0 away before the tests see them.
-    host = HostProcess(templates, f"{redis_url.partition('?')[0]}?db={_DATABASE}")
+    host = HostProcess(templates, redis_url)
     host.start()
     yield host
     host.close()

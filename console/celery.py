@@ -8,6 +8,7 @@ from typing import Any
 
 from celery import Celery
 from celery.signals import beat_init, setup_logging
+from kombu.transport.redis import Channel
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
 
@@ -21,6 +22,10 @@ def broker_url(redis_url: str) -> str:
     return f"redis+socket://{path}" + (f"?{query.replace('db=', 'virtual_host=')}" if query else "")
 
 
+# When the broker goes away Kombu would give waiting messages back through the connection that was
+# lost, which ends the worker. Beat sends every task again within its period.
+Channel.do_restore = False
+
 app = Celery("console")
 app.config_from_object(
     {
@@ -28,14 +33,12 @@ app.config_from_object(
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "task_ignore_result": True,
-        # A worker that dies gives its task back at once instead of after the visibility timeout.
-        "task_acks_late": True,
-        "task_reject_on_worker_lost": True,
+        # Late acknowledgements would end the worker in the same way.
+        "task_acks_late": False,
         "task_time_limit": 300,
         "task_soft_time_limit": 240,
         "worker_prefetch_multiplier": 1,
         "worker_max_tasks_per_child": 10_000,
-        "worker_cancel_long_running_tasks_on_connection_loss": True,
         "timezone": "UTC",
         "beat_schedule": {
             # A round that a busy worker did not get to in five seconds is not worth catching up.

@@ -16,6 +16,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from accounts.policy import Principal, allows
+from console.forms import EXTENSIONS
+from console.tabs import TABS
 
 register = template.Library()
 
@@ -34,6 +36,20 @@ def nav_link(context: Context, name: str, label: str) -> SafeString:
     here = path == href if href == "/" else path.startswith(href)
     mark = SafeString(' aria-current="page"') if here else ""
     return format_html('<a href="{}"{}>{}</a>', href, mark, label)
+
+
+@register.inclusion_tag("console/parts/sandbox_tabs.html", takes_context=True)
+def sandbox_tabs(context: Context, sandbox_id: str) -> dict[str, Any]:
+    """The strip that leads from one page of a sandbox to the others; a single tab shows none."""
+    path = context["request"].path
+    links = [(tab, reverse(tab.name, args=[sandbox_id])) for tab in TABS]
+    return {"tabs": [(tab, href, href == path) for tab, href in links] if links[1:] else []}
+
+
+@register.simple_tag
+def extensions() -> list[tuple[int, str]]:
+    """For how long a sandbox can be extended: seconds and words."""
+    return list(EXTENSIONS.items())
 
 
 @register.filter

@@ -14,6 +14,7 @@ from django.views.decorators.http import require_POST
 from accounts.origin import origin_of
 from accounts.policy import Principal
 from console.signed_in import signed_in
+from console.tabs import tab_to_return_to
 from sandboxes.errors import SandboxError, SandboxNotFound
 from sandboxes.host.types import HostError
 from sandboxes.models import Sandbox
@@ -48,4 +49,4 @@ def _turned(
         messages.error(request, str(error))
     except HostError as error:
         messages.error(request, error.message)
-    return redirect("sandbox", sandbox_id)
+    return redirect(tab_to_return_to(request, sandbox_id))

@@ -11,8 +11,9 @@ from django.views.decorators.http import require_POST, require_safe
 from accounts.origin import origin_of
 from accounts.policy import Principal, Scope, require
 from console import history
-from console.forms import EXTENSIONS, ExtendForm
+from console.forms import ExtendForm
 from console.signed_in import signed_in
+from console.tabs import tab_to_return_to
 from sandboxes.errors import SandboxError, SandboxNotFound
 from sandboxes.host.types import HostError
 from sandboxes.selectors import sandbox_for
@@ -35,7 +36,6 @@ def sandbox(request: HttpRequest, principal: Principal, sandbox_id: str) -> Http
         "shows": [(value or "all", label) for value, label in history.SHOWS.items()],
         "show": show if show in history.SHOWS and show else "all",
         "q": request.GET.get("q", "")[:100],
-        "extensions": EXTENSIONS.items(),
     }
     return render(request, "console/sandbox.html", context)
 
@@ -86,7 +86,7 @@ def sandbox_extend(request: HttpRequest, principal: Principal, sandbox_id: str) 
         raise
     except SandboxError as error:
         messages.error(request, str(error))
-    return redirect("sandbox", sandbox_id)
+    return redirect(tab_to_return_to(request, sandbox_id))
 
 
 @require_POST
@@ -99,7 +99,7 @@ def sandbox_end(request: HttpRequest, principal: Principal, sandbox_id: str) -> 
         )
     except HostError as error:
         messages.error(request, error.message)
-    return redirect("sandbox", sandbox_id)
+    return redirect(tab_to_return_to(request, sandbox_id))
 
 
 def _number(request: HttpRequest, name: str) -> int | None:

@@ -1,0 +1,33 @@
+"""The tabs of a sandbox's pages: one list, which `sandbox_tabs` of console_ui renders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from django.http import HttpRequest
+from django.urls import Resolver404, resolve, reverse
+
+
+@dataclass(frozen=True)
+class Tab:
+    """``name`` is its page's address in `pages_urls.py`, ``icon`` one of `icons.html`."""
+
+    name: str
+    label: str
+    icon: str
+
+
+TABS = (Tab("sandbox", "Timeline", "prompt"),)
+
+
+def tab_to_return_to(request: HttpRequest, sandbox_id: str) -> str:
+    """The tab on which somebody did something to a sandbox, by the request's referrer."""
+    path = urlsplit(request.headers.get("Referer", "")).path
+    try:
+        match = resolve(path)
+    except Resolver404:
+        return reverse("sandbox", args=[sandbox_id])
+    here = match.url_name in {tab.name for tab in TABS}
+    name = match.url_name if here and match.url_name else "sandbox"
+    return reverse(name, args=[sandbox_id])

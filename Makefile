@@ -37,6 +37,7 @@ export ORKESTR_TEMPLATES_DIR ?= $(CURDIR)/var/templates
 
 test: install-tests ## all tests, against real servers, sandboxes and a browser
 	$(BIN)/python -m sandboxes.host.images build --strict
+	$(BIN)/python -m sandboxes.host.tools fetch --strict
 	$(BIN)/pytest $(ARGS)
 
 lint: install-tests ## every check that a change must pass

@@ -54,6 +54,7 @@ def _bring_up(options: Options, supervisor: Supervisor) -> None:
     secret = environment.instance_secrets(layout)
     env = environment.of_services(options, secret=secret)
     _build_templates(options, supervisor.stopping)
+    _fetch_tools(options, supervisor.stopping)
     with step("PostgreSQL and Valkey"):
         _start_servers(options, supervisor, env=env)
     with step("database, static files, first account"):
@@ -89,6 +90,16 @@ def _build_templates(options: Options, stopping: Stopping) -> None:
         argv = [str(options.layout.venv_python), "-m", "sandboxes.host.images", "build"]
         env = environment.of_host(options)
         run_step(options.layout, stopping, argv, env=env, name="templates")
+
+
+def _fetch_tools(options: Options, stopping: Stopping) -> None:
+    """What cannot be had is said, and the instance works without it."""
+    with step("runtimes of later releases"):
+        argv = [str(options.layout.venv_python), "-m", "sandboxes.host.tools", "fetch"]
+        env = environment.of_host(options)
+        told = run_step(options.layout, stopping, argv, env=env, name="tools")
+    for missing in (row for row in told.splitlines() if "cannot be had" in row):
+        line(f"  ! {missing}")
 
 
 def _prepare(options: Options, stopping: Stopping, *, env: dict[str, str]) -> None:

@@ -27,18 +27,19 @@ def redis_url(redis_url: str) -> str:
 
 @pytest.fixture(scope="session")
 def templates() -> Path:
-    """Built when they are not; a template that cannot be had fails every test that needs one."""
+    """Built when they are not, and tools fetched; what cannot be had fails every test here."""
     default = Path(__file__).parents[3] / "var" / "templates"
     directory = Path(os.environ.get("ORKESTR_TEMPLATES_DIR") or default)
-    build = [sys.executable, "-m", "sandboxes.host.images", "build", "--strict"]
-    done = subprocess.run(
-        [*build, "--dir", str(directory)],
-        capture_output=True,
-        text=True,
-        timeout=BUILD_SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    options = ["--strict", "--dir", str(directory)]
+    for module, action in (("images", "build"), ("tools", "fetch")):
+        done = subprocess.run(
+            [sys.executable, "-m", f"sandboxes.host.{module}", action, *options],
+            capture_output=True,
+            text=True,
+            timeout=BUILD_SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
     return directory
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections import deque
 from collections.abc import Collection
 from contextlib import suppress
 from typing import cast
@@ -19,9 +20,13 @@ from sandboxes.host.nat import Nat, NatError
 from sandboxes.host.networks import Mode, Networks
 from sandboxes.host.slots import Places, Slot
 from sandboxes.host.types import HostError, JournalWriter
-from timeline.events import NewEvent
+from timeline.events import Kind, NewEvent
+from timeline.journal import Journal
 
 FAILURES = (EgressError, NatError, OSError)
+#: A host acknowledges what it has written at once, so only its last records can come again.
+_TOLD = 1000
+_KINDS = frozenset({Kind.NETWORK_ALLOWED, Kind.NETWORK_DENIED})
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +43,7 @@ class Connections:
         self._networks = Networks(egress=egress, nat=Nat(tag=places.stage.name[-4:]))
         self._ids = ids
         self._journals: dict[str, JournalWriter] = {}
+        self._told: dict[str, frozenset[str]] = {}
         self._registries: asyncio.Task[Registries] | None = None
 
     async def start(self) -> None:
@@ -87,9 +93,13 @@ class Connections:
             mode, policy = cast(Mode, spec.network), Policy.from_json(spec.rules)
             await self._networks.attach(mode, spec.sandbox_id, slot.identity.pid, policy=policy)
 
-    def follow(self, sandbox_id: str, journal: JournalWriter) -> None:
-        """Write this sandbox's connections into its journal from now on."""
+    def follow(
+        self, sandbox_id: str, journal: JournalWriter, *, told: frozenset[str] = frozenset()
+    ) -> None:
+        """Write this sandbox's connections into its journal from now on, but for records that an
+        earlier host had written and did not come to acknowledge."""
         self._journals[sandbox_id] = journal
+        self._told[sandbox_id] = told
 
     async def detach(self, sandbox_id: str, *, network: str = "") -> None:
         """Every connection has been reported on return, and none will be. Idempotent."""
@@ -99,6 +109,7 @@ class Connections:
             except FAILURES:
                 log.exception("The network of %s could not be taken down", sandbox_id)
         self._journals.pop(sandbox_id, None)
+        self._told.pop(sandbox_id, None)
 
     async def sweep(self, known: Collection[str]) -> None:
         """Take down what belongs to no ``known`` sandbox."""
@@ -112,7 +123,7 @@ class Connections:
 
     def _report(self, sandbox_id: str, event: NewEvent) -> None:
         journal = self._journals.get(sandbox_id)
-        if journal is not None:
+        if journal is not None and event.data.get("record") not in self._told.get(sandbox_id, ()):
             journal.append(event)
 
     def _write_resolvers(self, spec: CreateSpec, slot: Slot) -> None:
@@ -130,3 +141,9 @@ class Connections:
                 file.write(text)
         finally:
             os.close(etc)
+
+
+def told_in(journal: Journal) -> frozenset[str]:
+    """Which of the proxy's records this journal has, as far as they may come again."""
+    events = (event.data for event in journal.scan() if event.kind in _KINDS)
+    return frozenset(deque((str(data.get("record")) for data in events), maxlen=_TOLD))

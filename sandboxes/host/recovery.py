@@ -13,7 +13,7 @@ from pathlib import Path
 from sandboxes.host import endings
 from sandboxes.host.box import Box, State, ended_in
 from sandboxes.host.commands import Commands
-from sandboxes.host.connections import FAILURES
+from sandboxes.host.connections import FAILURES, told_in
 from sandboxes.host.daemon import Host, Live
 from sandboxes.host.slots import SlotMaker
 from sandboxes.host.threads import in_thread
@@ -64,7 +64,7 @@ def _found(host: Host) -> list[Remains]:
             shutil.rmtree(directory)
             continue
         if state.status != "ended" and not ended_in(journal):
-            host.connections.follow(directory.name, journal)
+            host.connections.follow(directory.name, journal, told=told_in(journal))
         found.append(Remains(state, directory, journal))
     return found
 

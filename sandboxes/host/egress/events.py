@@ -17,8 +17,8 @@ def event(record: Mapping[str, Any]) -> NewEvent | None:
 
     network.allowed has scheme, host, port, address, verdict, reason (how it ended), bytes_up,
     bytes_down, duration_ms. network.denied has host, port, verdict, reason and detail (a sentence),
-    and where adding a domain would help, ``allow``. With ``left_out`` it stands for that many that
-    came in quick succession, and numbers are their sums.
+    and where adding a domain would help, ``allow``. ``record`` is told once in all. With
+    ``left_out`` it stands for that many that came in quick succession, and numbers are their sums.
     """
     match record.get("op"):
         case "closed":
@@ -57,6 +57,7 @@ def _denied(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _who(record: Mapping[str, Any]) -> dict[str, Any]:
     return {
+        "record": f"{_text(record, 'run')}-{_number(record, 'record')}",
         "scheme": _text(record, "scheme"),
         "host": _text(record, "host"),
         "port": _number(record, "port"),

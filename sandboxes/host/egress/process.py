@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import socket
 import struct
 from collections import deque
@@ -33,6 +34,7 @@ class Process:
         self._listeners: dict[str, socket.socket] = {}
         self._policies: dict[str, Policy] = {}
         self._records: deque[Message] = deque()
+        self._run = secrets.token_hex(4)
         self._count = 0
         self._lost = 0
         self._control: Control | None = None
@@ -165,7 +167,7 @@ class Process:
             self._lost += 1
             return
         self._count += 1
-        record = {**record, "record": self._count, "lost": self._lost}
+        record = {**record, "run": self._run, "record": self._count, "lost": self._lost}
         self._lost = 0
         self._records.append(record)
         if self._control is not None:

@@ -21,6 +21,8 @@ from tests.sandboxes.host.hosting import ACTOR, HostProcess, Sandboxed, new_spec
 from tests.sandboxes.host.internet import NAMES, Site, authority, repository
 from tests.sandboxes.host.test_networks import on_machine, peer_of
 from tests.waiting import until
+from timeline.events import NewEvent
+from timeline.journal import Journal
 
 WEB = "203.0.113.10"
 TRUST = "/workspace/authority.pem"
@@ -218,7 +220,42 @@ async def test_restricted_sandboxes_work_on_while_their_host_is_dead_and_nothing
     assert exited.data["exit_code"] == 0
     await sandbox.terminate()
     await asyncio.to_thread(place.host.until_event, sandbox.id, "sandbox.terminated")
-    assert len(place.told(sandbox, "network.allowed")) == len(place.site.visits)
+    told = place.told(sandbox, "network.allowed")
+    assert len({one["record"] for one in told}) == len(told)
+    assert len(told) == len(place.site.visits), told
+
+
+async def test_a_connection_that_a_killed_host_had_written_is_not_told_twice(
+    place: Place,
+) -> None:
+    sandbox = await place.sandbox("restricted", "example.org")
+    curl = "curl -sS https://www.example.org/page"
+    await sandbox.output(curl)
+    loop = asyncio.ensure_future(
+        sandbox.exec(f"until [ -e stop ]; do sleep 0.1; {curl} || exit 1; done", timeout_seconds=60)
+    )
+    await asyncio.to_thread(until, lambda: len(place.told(sandbox, "network.allowed")) > 2)
+    place.host.kill()
+    await asyncio.gather(loop, return_exceptions=True)
+    before = len(place.site.visits)
+    await asyncio.to_thread(until, lambda: len(place.site.visits) > before + 1, what="connections")
+    # Now the proxy keeps at least one record. The host that died had come to write it:
+    journal = Journal(place.host.directory / "sandboxes" / sandbox.id, sandbox.id)
+    written = [event for event in journal.scan() if event.kind == "network.allowed"]
+    run, _, number = str(written[-1].data["record"]).partition("-")
+    for later in (1, 2):  # a connection is two records: opened, then closed
+        data = {**written[-1].data, "record": f"{run}-{int(number) + later}"}
+        journal.append(NewEvent("network.allowed", data))
+    journal.close()
+    await asyncio.to_thread(place.on_machine, "start")
+    await sandbox.output("touch stop")
+    await asyncio.to_thread(place.host.until_event, sandbox.id, "command.exited")
+    await sandbox.terminate()
+    await asyncio.to_thread(place.host.until_event, sandbox.id, "sandbox.terminated")
+    records = [one["record"] for one in place.told(sandbox, "network.allowed")]
+    assert len(records) == len(set(records))
+    assert {f"{run}-{int(number) + later}" for later in (1, 2)} <= set(records)
+    assert len(records) > len(written) + 2
 
 
 async def test_open_sandboxes_keep_their_address_over_a_killed_host(place: Place) -> None:

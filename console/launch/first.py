@@ -82,14 +82,15 @@ def status(options: Options) -> int:
     for name, identity in found.items():
         state = f"up {age_seconds(identity):8.0f} s   pid {identity.pid}" if identity else "–"
         line(f"  {name:<12} {state}")
-    parts = _readiness(options)
-    line(f"\n  {options.base_url}   " + "  ".join(f"{key}: {parts[key]}" for key in sorted(parts)))
+    kept = environment.read_env(options.layout.dev_env)
+    address = kept.get("ORKESTR_BASE_URL", options.base_url)
+    parts = _readiness(address)
+    line(f"\n  {address}   " + "  ".join(f"{key}: {parts[key]}" for key in sorted(parts)))
     is_well = found["supervisor"] is not None and set(parts.values()) == {"ok"}
     return 0 if is_well else _NOT_RUNNING
 
 
-def _readiness(options: Options) -> dict[str, str]:
-    address = environment.read_env(options.layout.dev_env).get("ORKESTR_BASE_URL", options.base_url)
+def _readiness(address: str) -> dict[str, str]:
     try:
         with urllib.request.urlopen(f"{address}/readyz", timeout=5) as answer:  # noqa: S310
             return dict(json.load(answer)["parts"])

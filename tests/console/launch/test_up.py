@@ -73,7 +73,9 @@ def test_it_starts_runs_a_sandbox_and_stops(instance: Instance) -> None:
     _only_the_host_is_root(living)
     _a_token_that_works(instance)
     assert "It runs already" in instance.make("up", DETACH="1").stdout
-    assert instance.make("status").returncode == 0
+    status = instance.make("status", PORT="8000")  # where it is, not where it would start
+    assert status.returncode == 0
+    assert f"http://127.0.0.1:{instance.port} " in status.stdout
     assert instance.make("down").returncode == 0
     assert not [name for name, each in living.items() if is_alive(each)]
     assert instance.make("status").returncode == NOT_RUNNING

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from console.views import auth, docs, pausing, sandbox, sandboxes, tokens, usage
+from console.views import auth, diffs, docs, pausing, sandbox, sandboxes, tokens, usage
 
 urlpatterns = [
     path("", sandboxes.overview, name="overview"),
@@ -20,6 +20,8 @@ urlpatterns = [
     path("sandboxes/<str:sandbox_id>/pause/", pausing.pause, name="sandbox-pause"),
     path("sandboxes/<str:sandbox_id>/resume/", pausing.resume, name="sandbox-resume"),
     path("sandboxes/<str:sandbox_id>/terminate/", sandbox.sandbox_end, name="sandbox-terminate"),
+    path("sandboxes/<str:sandbox_id>/events/<int:seq>/diff/", diffs.diff, name="sandbox-diff"),
+    path("sandboxes/<str:sandbox_id>/files/history/", diffs.history, name="sandbox-file-history"),
     path("tokens/", tokens.tokens, name="tokens"),
     path("tokens/<str:token_id>/revoke/", tokens.token_end, name="token-end"),
     path("docs/", docs.docs, name="docs"),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
+from django.db.models.fields.json import KeyTextTransform
+from django.db.models.functions import MD5
 
 
 class EventRow(models.Model):
@@ -33,6 +35,14 @@ class EventRow(models.Model):
                 fields=["sandbox_id", "kind", "seq"],
                 condition=~Q(kind="command.output"),
                 name="timeline_event_kind",
+            ),
+            # A file's history. By a digest: a path may be longer than an index takes.
+            models.Index(
+                F("sandbox_id"),
+                MD5(KeyTextTransform("path", "data")),
+                F("seq"),
+                condition=Q(kind="file.written"),
+                name="timeline_event_written",
             ),
         ]
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from django.db import connection
 from django.db.models import QuerySet
+from django.db.models.fields.json import KeyTextTransform
+from django.db.models.functions import MD5
 
 from timeline.events import Actor, Event, Kind
 from timeline.models import EventRow, Head
@@ -15,6 +18,8 @@ from timeline.models import EventRow, Head
 PAGE = 200
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_PATH = KeyTextTransform("path", "data")
+_NEWEST_WRITES = 1000
 _MISSING = """
     SELECT before + 1, seq - 1 FROM (
         SELECT seq, lag(seq, 1, %(first)s - 1) OVER (ORDER BY seq) AS before
@@ -40,6 +45,17 @@ class Verification:
         return not self.missing
 
 
+@dataclass(frozen=True, slots=True)
+class WrittenFile:
+    """A file's last write, ``at`` that moment, and how often it was written of late."""
+
+    path: str
+    size: int
+    seq: int
+    at: datetime
+    writes: int
+
+
 def events_after(
     *, sandbox_id: str, after: int = 0, limit: int = PAGE, kinds: Sequence[str] = ()
 ) -> list[Event]:
@@ -55,6 +71,38 @@ def events_before(
     if before is not None:
         rows = rows.filter(seq__lt=before)
     return _events(rows, kinds=kinds, limit=limit, order="-seq")[::-1]
+
+
+def writes_before(
+    *, sandbox_id: str, path: str, before: int | None = None, limit: int = PAGE
+) -> list[Event]:
+    """The newest writes of one file, or the newest in front of a ``seq``; newest first.
+
+    ``path`` as events have it, masked.
+    """
+    rows = _written(sandbox_id).annotate(digest=MD5(_PATH))
+    rows = rows.filter(digest=hashlib.md5(path.encode(), usedforsecurity=False).hexdigest())
+    if before is not None:
+        rows = rows.filter(seq__lt=before)
+    return [_event(row) for row in rows.order_by("-seq")[:limit]]
+
+
+def files_written(*, sandbox_id: str, limit: int = PAGE) -> list[WrittenFile]:
+    """The files among the newest thousand writes, each once, the newest first."""
+    rows = _written(sandbox_id).annotate(path=_PATH, size=KeyTextTransform("size", "data"))
+    newest = rows.order_by("-seq").values_list("path", "size", "seq", "at")[:_NEWEST_WRITES]
+    found: dict[str, WrittenFile] = {}
+    for path, size, seq, at in newest:
+        known = found.get(path)
+        writes = known.writes + 1 if known else 1
+        found[path] = replace(known or WrittenFile(path, int(size or 0), seq, at, 0), writes=writes)
+    return list(found.values())[:limit]
+
+
+def event_at(*, sandbox_id: str, seq: int) -> Event | None:
+    """One event; None where there is none."""
+    row = _rows(sandbox_id).filter(seq=seq).first()
+    return _event(row) if row else None
 
 
 def events_range(*, sandbox_id: str, first: int, last: int) -> list[Event]:
@@ -102,6 +150,10 @@ def at_time(at: int) -> datetime:
 
 def _rows(sandbox_id: str) -> QuerySet[EventRow]:
     return EventRow.objects.filter(sandbox_id=sandbox_id)
+
+
+def _written(sandbox_id: str) -> QuerySet[EventRow]:
+    return _rows(sandbox_id).filter(kind=Kind.FILE_WRITTEN.value)
 
 
 def _events(

@@ -75,6 +75,7 @@ _HOST: Final = {
     "not_a_directory": Answer(422, "not_a_directory"),
     "not_a_file": Answer(422, "not_a_file"),
     "file_exists": Answer(422, "file_exists"),
+    "file_changed": Answer(409, "file_changed"),
     "busy": Answer(429, "busy", retry=True),
     "too_large": Answer(413, "too_large"),
     "no_space": Answer(422, "no_space"),

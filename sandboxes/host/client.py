@@ -252,10 +252,23 @@ class HostClient:
                     return
 
     async def write_file(
-        self, sandbox_id: str, path: str, content: bytes, *, mode: int = 0o644, actor: Actor
+        self,
+        sandbox_id: str,
+        path: str,
+        content: bytes,
+        *,
+        mode: int = 0o644,
+        replacing: str | None = None,
+        actor: Actor,
     ) -> int:
-        """Write a whole file, its parents too; the number of bytes written."""
-        fields = {"sandbox_id": sandbox_id, "path": path, "mode": mode}
+        """Write a whole file, its parents too; the number of bytes written.
+
+        ``replacing`` is the ``types.version`` of what it may replace, empty for nothing. Code:
+        file_changed when that is not what is there.
+        """
+        fields: dict[str, Any] = {"sandbox_id": sandbox_id, "path": path, "mode": mode}
+        if replacing is not None:
+            fields["replacing"] = replacing
         frame = await self._call("write_file", fields, payload=content, actor=actor)
         size: int = frame.header["size"]
         return size

@@ -5,13 +5,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
-from sandboxes.host.agent.frames import FILE_CHUNK, Answer, Ask, Meta, lost, names, text, texts
+from sandboxes.host.agent.frames import (
+    FILE_CHUNK,
+    WRITE_SAME,
+    WRITE_TELL,
+    Answer,
+    Ask,
+    Meta,
+    Ready,
+    lost,
+    names,
+    text,
+    texts,
+)
 from sandboxes.host.agent.link import Link
+from sandboxes.host.agent.refusals import changed
 from sandboxes.host.agent.transfers import Download, Upload
+from sandboxes.host.diffs import TEXT_LIMIT, Before, change
 from sandboxes.host.masking import Masker, secrets_of
 from sandboxes.host.types import (
     FILE_LIMIT,
@@ -23,6 +37,7 @@ from sandboxes.host.types import (
     FileContent,
     HostError,
     Stat,
+    version,
 )
 from timeline.events import Actor, Kind, NewEvent
 
@@ -35,6 +50,7 @@ NAME_LIMIT: Final = 255
 AT_ONCE: Final = 8
 TRANSFERS_AT_ONCE: Final = 16
 ENTRIES_LIMIT: Final = 10_000
+_NOTHING: Final[Mapping[str, Any]] = {}
 
 
 def check_path(path: str) -> None:
@@ -73,21 +89,58 @@ class Files:
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(task)
 
-    async def write(self, path: str, content: bytes, *, mode: int = 0o644, actor: Actor) -> int:
-        """Puts a whole file in place at once, parents and all. Answers the bytes written."""
+    async def write(
+        self,
+        path: str,
+        content: bytes,
+        *,
+        mode: int = 0o644,
+        replacing: str | None = None,
+        actor: Actor,
+    ) -> int:
+        """Puts a whole file in place at once, parents and all. Answers the bytes written.
+
+        ``replacing`` is the ``types.version`` that it stands in place of, empty where there is to
+        be nothing: anything else there is left as it is, and ``HostError`` file_changed raised.
+        """
         check_path(path)
         if len(content) > FILE_LIMIT:
             raise _too_large(path)
-        return await self._whole(self._write(path, content, mode, actor))
+        return await self._whole(self._write(path, content, mode, replacing, actor))
 
-    async def _write(self, path: str, content: bytes, mode: int, actor: Actor) -> int:
-        head = struct.pack("<QI", len(content), mode & 0o7777)
-        async with self._ask(Ask.WRITE, head + text(path) + self._roots) as link:
-            await link.expect(Answer.READY, subject=path)
+    async def _write(
+        self, path: str, content: bytes, mode: int, replacing: str | None, actor: Actor
+    ) -> int:
+        question = self._write_question(path, len(content), mode, is_same=replacing is not None)
+        async with self._ask(Ask.WRITE, question) as link:
+            ready = Ready.parse(await link.expect(Answer.READY, subject=path))
+            if replacing not in (None, _version(ready)):
+                raise changed(path)
             await self._send(link, content)
             meta = Meta.parse(await link.expect(Answer.META, subject=path))
-        self._record(Kind.FILE_WRITTEN, actor, path=path, size=len(content), mode=meta.mode)
-        return len(content)
+        size = len(content)
+        self._record_write(path, meta, size=size, ready=ready, content=content, actor=actor)
+        return size
+
+    def _write_question(self, path: str, size: int, mode: int, *, is_same: bool = False) -> bytes:
+        flags = WRITE_TELL | (WRITE_SAME if is_same else 0)
+        return struct.pack("<QI", size, mode & 0o7777 | flags) + text(path) + self._roots
+
+    def _record_write(
+        self,
+        path: str,
+        meta: Meta,
+        *,
+        size: int,
+        ready: Ready | None,
+        content: bytes | None,
+        actor: Actor,
+    ) -> None:
+        masked: dict[str, Any] = {}
+        if ready is not None:
+            before = Before(ready.meta.kind != "nothing", ready.content)
+            masked = change(before, content, self._masker)
+        self._record(Kind.FILE_WRITTEN, actor, masked, path=path, size=size, mode=meta.mode)
 
     @staticmethod
     async def _send(link: Link, content: bytes) -> None:
@@ -154,17 +207,19 @@ class Files:
     ) -> AsyncIterator[Upload]:
         """A file of any size; it is in place once ``finish`` returns, and there is none before."""
         check_path(path)
-        question = struct.pack("<QI", size, mode & 0o7777) + text(path) + self._roots
+        question = self._write_question(path, size, mode)
         async with self._transfer(), self._open(Ask.WRITE, question) as link:
-            await link.expect(Answer.READY, subject=path)
-            upload = Upload(link, path)
+            ready = Ready.parse(await link.expect(Answer.READY, subject=path))
+            upload = Upload(link, path, keep=TEXT_LIMIT)
             try:
                 yield upload
             finally:
                 upload.close()
                 if upload.meta is not None:
-                    data = {"path": path, "size": size, "mode": upload.meta.mode}
-                    self._record(Kind.FILE_WRITTEN, actor, **data)
+                    content = bytes(upload.kept) if upload.kept is not None else None
+                    self._record_write(
+                        path, upload.meta, size=size, ready=ready, content=content, actor=actor
+                    )
 
     @asynccontextmanager
     async def _transfer(self) -> AsyncIterator[None]:
@@ -240,17 +295,28 @@ class Files:
         finally:
             link.close()
 
-    def _record(self, kind: Kind, actor: Actor, **data: Any) -> None:
+    def _record(
+        self, kind: Kind, actor: Actor, masked: Mapping[str, Any] = _NOTHING, /, **data: Any
+    ) -> None:
         shown = {
             name: self._masker.mask_text(value) if isinstance(value, str) else value
             for name, value in data.items()
         }
+        shown.update(masked)
         try:
             self._box.journal.append(NewEvent(kind=kind, data=shown, actor=actor))
         except OSError as error:
             log.exception("%s of %s is not recorded", kind, self._box.sandbox_id)
             message = "It is done, but the host cannot record it; free space on its disk."
             raise HostError("internal", message) from error
+
+
+def _version(ready: Ready | None) -> str:
+    """Of what is there now, empty for nothing; no version where an older agent does not say."""
+    if ready is None:
+        return "unknown"
+    meta = ready.meta
+    return version(meta.size, meta.modified_at) if meta.kind != "nothing" else ""
 
 
 def _too_large(path: str) -> HostError:

@@ -238,7 +238,10 @@ class Server:
     async def _write_file(self, call: Call) -> None:
         files = self._host.live(call.sandbox_id).files
         path, mode = call.text("path"), call.number("mode")
-        size = await files.write(path, call.payload, mode=mode, actor=call.actor)
+        replacing = call.text("replacing") if "replacing" in call.header else None
+        size = await files.write(
+            path, call.payload, mode=mode, replacing=replacing, actor=call.actor
+        )
         await call.send({"ok": True, "size": size})
 
     async def _read_path(self, call: Call) -> None:

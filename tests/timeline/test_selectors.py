@@ -10,14 +10,17 @@ from psycopg import Connection
 
 from timeline.events import Kind
 from timeline.selectors import (
+    event_at,
     events_after,
     events_before,
     events_range,
+    files_written,
     last_seq,
     last_seqs,
     lifecycle,
     spans_started,
     verify,
+    writes_before,
 )
 
 LONG = 50_000
@@ -138,3 +141,44 @@ def test_a_page_costs_the_same_however_long_the_log_is(
 
 def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
     return [plan, *(node for child in plan.get("Plans", ()) for node in nodes(child))]
+
+
+@pytest.fixture
+def writes(database: Connection[Any], sandbox_id: str) -> str:
+    """Two thousand writes: every tenth of one file, the others each of its own."""
+    database.execute(
+        """
+        INSERT INTO timeline_event (sandbox_id, seq, at, kind, actor, data)
+        SELECT %s, n, to_timestamp(n), 'file.written', '{"type": "system"}', jsonb_build_object(
+            'path', CASE WHEN n %% 10 = 0 THEN '/tenth' ELSE '/' || repeat('x', 4000) || n END,
+            'size', n)
+        FROM generate_series(1, 2000) AS n
+        """,
+        (sandbox_id,),
+    )
+    database.execute("ANALYZE timeline_event")
+    return sandbox_id
+
+
+def test_a_files_writes_are_paged_by_an_index(writes: str) -> None:
+    assert seqs(writes_before(sandbox_id=writes, path="/tenth", limit=3)) == [2000, 1990, 1980]
+    assert seqs(writes_before(sandbox_id=writes, path="/tenth", before=30, limit=3)) == [20, 10]
+    assert seqs(writes_before(sandbox_id=writes, path="/" + "x" * 4000 + "7")) == [7]
+    assert writes_before(sandbox_id=writes, path="/nothing") == []
+    with CaptureQueriesContext(connection) as queries:
+        writes_before(sandbox_id=writes, path="/tenth", before=1000, limit=3)
+    with connection.cursor() as cursor:
+        cursor.execute("EXPLAIN " + queries[0]["sql"])
+        plan = "\n".join(row[0] for row in cursor.fetchall())
+    assert "timeline_event_written" in plan, plan
+    assert "Sort" not in plan, plan
+
+
+def test_the_files_written_last_are_listed_once_each(writes: str) -> None:
+    newest, second = files_written(sandbox_id=writes, limit=2)
+    assert (newest.path, newest.size, newest.seq, newest.writes) == ("/tenth", 2000, 2000, 100)
+    assert (second.seq, second.writes) == (1999, 1)
+    event = event_at(sandbox_id=writes, seq=1999)
+    assert event is not None
+    assert event.data["path"] == second.path
+    assert event_at(sandbox_id=writes, seq=9999) is None

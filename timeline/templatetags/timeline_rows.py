@@ -8,6 +8,8 @@ from typing import Any
 
 from django import template
 
+from timeline.inert import inert as inert_name
+
 register = template.Library()
 
 _KIB = 1024
@@ -74,6 +76,12 @@ def ending(data: Mapping[str, Any]) -> str:
     if data.get("timed_out"):
         return "late"
     return "ok" if data.get("exit_code") == 0 else "bad"
+
+
+@register.filter
+def inert(name: object) -> str:
+    """A path or name that a sandbox made up, as one harmless line."""
+    return inert_name(name) if isinstance(name, str) else ""
 
 
 @register.filter

@@ -19,6 +19,7 @@ enum {
     FRAME_MAX = 512 * 1024,
     CHUNK_MAX = 32 * 1024,      /* payload of one OUTPUT frame, and of one DATA frame to a command */
     FILE_CHUNK_MAX = 256 * 1024, /* payload of one DATA frame of a file */
+    TELL_MAX = 64 * 1024,        /* of a file that a write replaces, content that is told */
     PENDING_MAX = 256 * 1024,   /* unsent answers before a connection is given up */
     RING_SIZE = 256 * 1024,     /* unacknowledged output per command; a power of two */
     SEGMENTS = 1024,            /* changes between stdout and stderr within one ring */
@@ -45,7 +46,7 @@ enum request {
     REQ_PING = 9,
     REQ_CLOCK = 10,  /* u8 hold: 1 stops the clock that timeouts go by, 0 lets it go on; OK either way */
     REQ_READ = 20,   /* u64 limit (0: none), u64 from, str path: META, then DATA or NAME frames, END */
-    REQ_WRITE = 21,  /* u64 size, u32 mode, str path, roots; READY, then DATA from the host, then META */
+    REQ_WRITE = 21,  /* u64 size, u32 mode and flags, str path, roots; READY, DATA from the host, END, META */
     REQ_DELETE = 22, /* str path, roots */
     REQ_MKDIR = 23,  /* u32 parents, str path, roots */
     REQ_MOVE = 24,   /* str source, str destination, roots */
@@ -66,7 +67,8 @@ enum answer {
     ANS_DATA = 71,    /* bytes of a file */
     ANS_NAME = 72,    /* a packed run of: u8 is directory, u64 size, u32 mode, u64 mtime us, str name */
     ANS_END = 73,     /* u8 truncated */
-    ANS_READY = 74,   /* the place is fine: send the bytes */
+    ANS_READY = 74,   /* the place is fine: send the bytes. With WRITE_TELL what is there now: as META,
+                         then u8 whether all of its content follows, and that */
 };
 
 /* What an ANS_ERROR speaks of; the errno says the rest. */
@@ -80,9 +82,14 @@ enum stage {
     STAGE_OUTSIDE = 'o',   /* not under a root */
     STAGE_KIND = 'k',      /* neither a regular file nor a directory */
     STAGE_LARGE = 'l',
+    STAGE_CHANGED = 'n',   /* not what it was when the write began */
 };
 
 enum { SPAWN_PTY = 1, SPAWN_STDIN = 2 };
+
+/* Beside the bits of a mode. An agent that knows neither takes the mode and passes them over. */
+#define WRITE_TELL 0x80000000U /* say in READY what the write will replace */
+#define WRITE_SAME 0x40000000U /* put nothing in place of a file that has changed since READY */
 enum { STDOUT_STREAM = 1, STDERR_STREAM = 2 };
 
 /* ---- wire.c ------------------------------------------------------------------------------- */

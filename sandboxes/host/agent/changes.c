@@ -6,7 +6,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#ifndef RENAME_EXCHANGE /* musl names neither */
+#define RENAME_NOREPLACE 1
+#define RENAME_EXCHANGE 2
+#endif
 
 static void get_roots(struct reader *r, struct roots *roots)
 {
@@ -62,10 +68,68 @@ static void write_all(int fd, const uint8_t *bytes, size_t length)
     }
 }
 
-static void put_in_place(int fd, uint32_t mode, const char *resolved)
+/* All of a small file that is about to be replaced; how much it is, or -1. */
+static ssize_t replaced(const char *resolved, struct stat *st, uint8_t bytes[TELL_MAX + 1])
+{
+    ssize_t length = 0, n = 0;
+    int fd = open(resolved, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    if (fstat(fd, st) < 0 || !S_ISREG(st->st_mode) || st->st_size > TELL_MAX)
+        length = -1;
+    while (length >= 0 && length <= TELL_MAX &&
+           (n = read(fd, bytes + length, (size_t)(TELL_MAX + 1 - length))) > 0)
+        length += n;
+    close(fd);
+    return n < 0 || length > TELL_MAX ? -1 : length; /* it may have grown since */
+}
+
+static void tell_replaced(const char *resolved, bool is_there, struct stat *st)
+{
+    static uint8_t bytes[TELL_MAX + 1];
+    ssize_t length = is_there ? replaced(resolved, st, bytes) : -1;
+    answer_ready(is_there ? st : NULL, bytes, length);
+}
+
+/* Whether a path still is what it was; `was` is NULL where there was nothing. */
+static bool is_same(const char *resolved, const struct stat *was)
 {
     struct stat st;
-    if (fchmod(fd, mode & 07777) < 0 || fstat(fd, &st) < 0 || rename(temporary, resolved) < 0)
+    if (lstat(resolved, &st) < 0)
+        return !was;
+    return was && st.st_ino == was->st_ino && st.st_size == was->st_size &&
+           st.st_mtim.tv_sec == was->st_mtim.tv_sec && st.st_mtim.tv_nsec == was->st_mtim.tv_nsec;
+}
+
+static int rename_with(unsigned int how, const char *from, const char *to)
+{
+    return (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, how);
+}
+
+/* Renames only over what was there. Exchanging first leaves no moment in which another's file could
+ * come in between and be lost. File systems that cannot exchange get as near as they can. */
+static int rename_over_same(const char *resolved, const struct stat *was)
+{
+    if (!is_same(resolved, was))
+        fail(STAGE_CHANGED, EBUSY);
+    if (rename_with(was ? RENAME_EXCHANGE : RENAME_NOREPLACE, temporary, resolved) < 0) {
+        if (errno == EEXIST || (was && errno == ENOENT))
+            fail(STAGE_CHANGED, EBUSY);
+        return errno == EINVAL || errno == ENOSYS ? rename(temporary, resolved) : -1;
+    }
+    if (was && !is_same(temporary, was)) {
+        rename_with(RENAME_EXCHANGE, temporary, resolved);
+        fail(STAGE_CHANGED, EBUSY);
+    }
+    return was ? unlink(temporary) : 0;
+}
+
+static void put_in_place(int fd, uint32_t mode, const char *resolved, const struct stat *was)
+{
+    struct stat st;
+    if (fchmod(fd, mode & 07777) < 0 || fstat(fd, &st) < 0)
+        fail(STAGE_FILE, errno);
+    if ((mode & WRITE_SAME ? rename_over_same(resolved, was) : rename(temporary, resolved)) < 0)
         fail(STAGE_FILE, errno);
     temporary[0] = 0;
     answer_meta(&st);
@@ -83,12 +147,16 @@ void write_file(struct reader *r)
     const char *path = get_str(r, PATH_BYTES - 1);
     get_roots(r, &roots);
     place(path, &roots, true, false, resolved);
-    if (path[strlen(path) - 1] == '/' || (lstat(resolved, &st) == 0 && S_ISDIR(st.st_mode)))
+    bool is_there = lstat(resolved, &st) == 0;
+    if (path[strlen(path) - 1] == '/' || (is_there && S_ISDIR(st.st_mode)))
         fail(STAGE_FILE, EISDIR);
-    if (lstat(resolved, &st) == 0 && !S_ISREG(st.st_mode))
+    if (is_there && !S_ISREG(st.st_mode))
         fail(STAGE_KIND, 0);
     int fd = open_temporary(resolved);
-    answer(ANS_READY, NULL, 0);
+    if (mode & WRITE_TELL)
+        tell_replaced(resolved, is_there, &st);
+    else
+        answer(ANS_READY, NULL, 0);
     for (;;) {
         size_t length = receive_frame(&type, bytes);
         total += length;
@@ -98,7 +166,7 @@ void write_file(struct reader *r)
     }
     if (type != REQ_END || total != size)
         fail(STAGE_REQUEST, EINVAL);
-    put_in_place(fd, mode, resolved);
+    put_in_place(fd, mode, resolved, is_there ? &st : NULL);
 }
 
 void delete_file(struct reader *r)

@@ -120,14 +120,32 @@ static uint64_t modified_us(const struct stat *st)
     return (uint64_t)st->st_mtim.tv_sec * 1000000 + (uint64_t)st->st_mtim.tv_nsec / 1000;
 }
 
+static void put_meta(struct writer *w, const struct stat *st)
+{
+    put_u8(w, !st ? 'n' : S_ISREG(st->st_mode) ? 'f' : S_ISDIR(st->st_mode) ? 'd' : 'o');
+    put_u64(w, st ? (uint64_t)st->st_size : 0);
+    put_u32(w, st ? st->st_mode & 07777 : 0);
+    put_u64(w, st ? modified_us(st) : 0);
+}
+
 void answer_meta(const struct stat *st)
 {
     struct writer w = {.length = 0};
-    put_u8(&w, !st ? 'n' : S_ISREG(st->st_mode) ? 'f' : S_ISDIR(st->st_mode) ? 'd' : 'o');
-    put_u64(&w, st ? (uint64_t)st->st_size : 0);
-    put_u32(&w, st ? st->st_mode & 07777 : 0);
-    put_u64(&w, st ? modified_us(st) : 0);
+    put_meta(&w, st);
     answer(ANS_META, w.bytes, w.length);
+}
+
+void answer_ready(const struct stat *st, const uint8_t *content, ssize_t length)
+{
+    struct writer w = {.length = 0};
+    uint8_t head[5];
+    put_meta(&w, st);
+    put_u8(&w, length >= 0);
+    put_frame_head(head, ANS_READY, w.length + (length > 0 ? (size_t)length : 0));
+    send_all(head, sizeof head);
+    send_all(w.bytes, w.length);
+    if (length > 0)
+        send_all(content, (size_t)length);
 }
 
 static void stat_path(struct reader *r)

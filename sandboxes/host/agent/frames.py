@@ -23,6 +23,10 @@ PROTOCOL_VERSION: Final = 1
 SPAWN_PTY: Final = 1
 SPAWN_STDIN: Final = 2
 
+#: Flags beside a WRITE's mode.
+WRITE_TELL: Final = 0x80000000
+WRITE_SAME: Final = 0x40000000
+
 
 class Ask(IntEnum):
     """Frames to the agent. Their fields are documented in ``agent.h``."""
@@ -117,6 +121,11 @@ class Fields:
         return raw.decode("utf-8", "replace")
 
     @property
+    def rest(self) -> bytes:
+        """Whatever no field was read from."""
+        return self._payload[self._at :]
+
+    @property
     def more(self) -> bool:
         return self._at < len(self._payload)
 
@@ -193,12 +202,33 @@ class Meta:
 
     @classmethod
     def parse(cls, payload: bytes) -> Meta:
-        fields = Fields(payload)
+        return cls.take(Fields(payload))
+
+    @classmethod
+    def take(cls, fields: Fields) -> Meta:
+        """The next fields of an answer."""
         kind = {"f": "file", "d": "directory", "o": "other", "n": "nothing"}.get(chr(fields.u8()))
         size, mode, modified = fields.u64(), fields.u32(), fields.u64()
         if kind is None:
             raise lost("an unknown kind of file")
         return cls(kind, min(size, 1 << 62), mode & 0o7777, modified / 1e6)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What a write is about to replace. ``content`` is None unless it is small, and known."""
+
+    meta: Meta
+    content: bytes | None
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Ready | None:
+        """None from an agent that was built before it was asked."""
+        if not payload:
+            return None
+        fields = Fields(payload)
+        meta, is_told = Meta.take(fields), fields.u8()
+        return cls(meta, fields.rest if is_told else None)
 
 
 def names(payload: bytes) -> Iterable[Entry]:

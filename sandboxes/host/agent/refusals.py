@@ -48,6 +48,8 @@ def refusal(payload: bytes, *, subject: str) -> HostError:
         return HostError("not_permitted", f"{subject} is outside of {places}; write under those.")
     if stage == "k":
         return HostError("not_a_file", f"{subject} is not a regular file; name one.")
+    if stage == "n":
+        return changed(subject)
     if stage == "f" and number == errno.EAGAIN:
         return HostError(
             "pids_exhausted",
@@ -59,6 +61,12 @@ def refusal(payload: bytes, *, subject: str) -> HostError:
         message = f"The sandbox refused {{subject}}: {_words(number)}; try again."
     named = f"working directory {subject}" if stage == "d" else subject
     return HostError(code, message.format(subject=named, Subject=named[:1].upper() + named[1:]))
+
+
+def changed(path: str) -> HostError:
+    """A file is not what whoever writes over it takes it for."""
+    message = f"{path} was changed meanwhile; look at it before you write over it."
+    return HostError("file_changed", message)
 
 
 def _words(number: int) -> str:

@@ -32,16 +32,24 @@ class Download:
 
 
 class Upload:
-    """A file that is being written beside its place. ``meta`` is set once it is in it."""
+    """A file that is being written beside its place. ``meta`` is set once it is in it.
 
-    def __init__(self, link: Link, path: str) -> None:
+    ``kept`` is what has gone of it, as long as that is no more than ``keep`` bytes.
+    """
+
+    def __init__(self, link: Link, path: str, *, keep: int) -> None:
         self._link = link
         self._path = path
         self._answer = asyncio.ensure_future(link.receive())
+        self._keep = keep
+        self.kept: bytearray | None = bytearray()
         self.meta: Meta | None = None
 
     async def put(self, data: bytes) -> None:
         """Returns when the agent is taking it. Raises ``HostError``, as soon as there is reason."""
+        if self.kept is not None:
+            is_small = len(self.kept) + len(data) <= self._keep
+            self.kept = self.kept + data if is_small else None
         for start in range(0, len(data), FILE_CHUNK):
             if self._answer.done():
                 self._take_answer()

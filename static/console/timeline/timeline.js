@@ -321,6 +321,7 @@ function start() {
 list.addEventListener("click", (event) => {
   const more = event.target.closest(".card-more, .card-command[data-tall]");
   if (more) view.keep(() => fold(more.closest(".card")));
+  if (event.target.closest("summary")) view.hold();
   const skip = event.target.closest("[data-part=load-skip]");
   if (skip) loadSkipped(skip.closest("[data-from]"));
 });

@@ -216,8 +216,10 @@ async def test_it_all_is_on_the_timeline(box: PlainBox, files: Files) -> None:
     await files.delete(path + "2", actor=ACTOR)
     await files.stat(path)
     await files.list(str(box.cwd), actor=ACTOR)
+    diff = "@@ -0,0 +1 @@\n+abc\n\\ No newline at end of file"
+    change = {"created": True, "diff": diff, "added": 1, "removed": 0}
     assert [(event.kind, event.data) for event in box.events()] == [
-        (Kind.FILE_WRITTEN, {"path": path, "size": 3, "mode": 0o644}),
+        (Kind.FILE_WRITTEN, {"path": path, "size": 3, "mode": 0o644, **change}),
         (Kind.FILE_READ, {"path": path, "size": 3}),
         (Kind.FILE_MOVED, {"source": path, "destination": path + "2"}),
         (Kind.FILE_MADE, {"path": path + "3"}),

@@ -80,6 +80,8 @@ class Plan(models.Model):
     max_concurrent = models.PositiveIntegerField()
     max_snapshots = models.PositiveIntegerField()
     max_named_snapshots = models.PositiveIntegerField()
+    max_volumes = models.PositiveIntegerField(default=10)
+    max_volume_mb = models.PositiveIntegerField(default=10240)
     paused_days = models.PositiveIntegerField(null=True, blank=True)
     pauses_beyond_cap = models.BooleanField(default=False)
     max_timeout_seconds = models.PositiveIntegerField()

@@ -73,6 +73,7 @@ class SandboxForm(forms.Form):
     timeout_seconds = forms.IntegerField(
         min_value=TIMEOUT_MIN, max_value=TIMEOUT_MAX, initial=TIMEOUT_DEFAULT
     )
+    volume = forms.CharField(required=False, max_length=64)
     env = PairsField(required=False)
     metadata = PairsField(required=False)
 
@@ -85,6 +86,7 @@ class SandboxForm(forms.Form):
             network=data["network"],
             allow_domains=data["allow_domains"] or None,
             timeout_seconds=data["timeout_seconds"],
+            volume=data["volume"] or None,
             env=data["env"] or {},
             metadata=data["metadata"] or {},
         )

@@ -52,6 +52,29 @@ class SnapshotCap(SandboxError):  # noqa: N818 - the word of the wire
     """As many snapshots are kept as the plan covers."""
 
 
+class VolumeNotFound(SandboxError):  # noqa: N818 - the word of the wire
+    """No such volume in this account."""
+
+    def __init__(self, volume_id: str) -> None:
+        super().__init__(f"There is no volume {volume_id[:40]} in this account.")
+
+
+class VolumeInUse(SandboxError):  # noqa: N818 - the word of the wire
+    """A sandbox that has not ended holds it."""
+
+    def __init__(self, name: str, holder_id: str) -> None:
+        super().__init__(
+            f"The volume {name} is in use by sandbox {holder_id}; terminate that one first."
+        )
+
+
+class VolumeExists(SandboxError):  # noqa: N818 - reads as what it says
+    """The account has a volume of that name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is a volume {name} already; use it, or take another name.")
+
+
 class InvalidRequest(SandboxError):  # noqa: N818 - reads as what it says
     """What was asked for makes no sense, or is more than a request may hold."""
 

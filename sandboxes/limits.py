@@ -39,6 +39,7 @@ class SandboxRequest:
     """A new sandbox as asked for. ``size`` None: the smallest with that cpu and memory.
 
     With a ``snapshot`` that one says what template, size and network are.
+    ``volume`` is the name or the id of what is to be at ``/persist``.
     ``allow_domains`` stands in place of the default allowlist of a restricted network, and means
     nothing for the others.
     """
@@ -56,6 +57,7 @@ class SandboxRequest:
     metadata: Mapping[str, str] = field(default_factory=dict)
     region: str | None = None
     snapshot: str | None = None
+    volume: str | None = None
 
 
 def checked(request: SandboxRequest) -> None:

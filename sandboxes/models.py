@@ -43,6 +43,11 @@ def new_snapshot_id() -> str:
     return new_id("snap")
 
 
+def new_volume_id() -> str:
+    """``vol_`` and a ULID."""
+    return new_id("vol")
+
+
 LIVE = (Status.STARTING, Status.RUNNING, Status.PAUSING, Status.RESUMING)
 """The states that use the machine, and so count against a plan's concurrency."""
 
@@ -86,12 +91,63 @@ class AllowedDomain(models.Model):
         return self.domain
 
 
+class Volume(models.Model):
+    """A disk that outlives sandboxes. ``volumes.volumes_of`` finds who has it: ``holder_id``.
+
+    ``node_id`` and ``region`` are empty until it is placed, by the first sandbox with it or, for
+    the region, by whoever made it. ``dropped_at`` is when a deleted one's disk was gone too.
+    """
+
+    id = models.CharField(primary_key=True, max_length=40, default=new_volume_id, editable=False)
+    account = models.ForeignKey(
+        Account, on_delete=models.CASCADE, related_name="volumes", db_index=False
+    )
+    name = models.CharField(max_length=64)
+    size_mb = models.PositiveIntegerField()
+    region = models.CharField(max_length=32, blank=True)
+    node_id = models.CharField(max_length=64, blank=True)
+    max_lifetime_days = models.PositiveIntegerField(null=True)
+    max_lifetime_hours = models.PositiveIntegerField(null=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField(null=True)
+    deleted_at = models.DateTimeField(null=True)
+    dropped_at = models.DateTimeField(null=True)
+
+    holder_id: str | None = None
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(
+                fields=["account", "name"],
+                name="volume_name",
+                condition=models.Q(deleted_at=None),
+            ),
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["account", "-id"], name="volume_newest"),
+            models.Index(
+                fields=["expires_at"],
+                name="volume_expiring",
+                condition=models.Q(deleted_at=None, expires_at__isnull=False),
+            ),
+            models.Index(
+                fields=["deleted_at"],
+                name="volume_deleted",
+                condition=models.Q(deleted_at__isnull=False, dropped_at=None),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Sandbox(models.Model):
     """One sandbox. Values of ``env`` never reach the database, only their names.
 
     ``actor`` is ``timeline.events.Actor.to_json()`` of who made it; ``reason`` is one machine word
     (``requested``, ``expired``, ``host_lost``…) and ``detail`` the sentence that people read.
     ``missing_since`` is when the host was first seen not to know a sandbox that should run.
+    ``volume_name`` is what its volume is called, whatever becomes of that later.
     ``allow_domains`` is a restricted network's own allowlist; null where the default one applies.
     ``turned_at`` is when it last began to run, to be paused or to be resumed; ``snapshot_id`` and
     what follows it tell of the last pause, ``paused_expires_at`` null when it is kept for ever.
@@ -111,6 +167,10 @@ class Sandbox(models.Model):
     disk_mb = models.PositiveIntegerField()
     network = models.CharField(max_length=16)
     allow_domains = ArrayField(models.CharField(max_length=253), null=True, blank=True)
+    volume = models.ForeignKey(
+        Volume, on_delete=models.SET_NULL, null=True, related_name="sandboxes", db_index=False
+    )
+    volume_name = models.CharField(max_length=64, blank=True)
     region = models.CharField(max_length=32)
     node_id = models.CharField(max_length=64)
     timeout_seconds = models.PositiveIntegerField()
@@ -133,6 +193,13 @@ class Sandbox(models.Model):
 
     class Meta:
         verbose_name_plural = "sandboxes"
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(
+                fields=["volume"],
+                name="volume_holder",
+                condition=models.Q(volume__isnull=False) & ~models.Q(status__in=ENDED),
+            ),
+        ]
         indexes: ClassVar[list[models.Index]] = [
             models.Index(fields=["account", "-id"], name="sandbox_newest"),
             models.Index(fields=["account", "status", "-id"], name="sandbox_by_status"),

@@ -20,6 +20,7 @@ from sandboxes.models import ENDED, Sandbox, Status
 from sandboxes.parking import follow_host, park
 from sandboxes.services import host_client, sandbox_ended, sandbox_fail
 from sandboxes.snapshots import give_up_capturing
+from sandboxes.volumes import volumes_drop, volumes_expire
 from timeline.events import SYSTEM
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,8 @@ def reap() -> None:
         expire_paused(now=now)
         follow_host(statuses=statuses, now=now)
         give_up_capturing(now=now)
+        volumes_expire(now=now)
+        volumes_drop()
         reconcile(known=set(statuses), now=now)
 
 

@@ -25,11 +25,12 @@ from sandboxes.errors import SandboxNotFound, WrongState
 from sandboxes.host.client import CreateSpec, HostClient
 from sandboxes.host.types import ExecRequest, HostError
 from sandboxes.limits import SandboxRequest
-from sandboxes.models import ENDED, Sandbox, Status, new_sandbox_id
+from sandboxes.models import ENDED, Sandbox, Status, Volume, new_sandbox_id
 from sandboxes.offers import offer_locked
 from sandboxes.selectors import Target, live_count, sandbox_for
 from sandboxes.turns import turn
 from sandboxes.usage.selectors import spent_eur
+from sandboxes.volumes import volume_claimed, volume_place
 from sandboxes.webhooks.outbox import sandbox_changed
 from timeline.events import Actor, Kind, NewEvent
 from timeline.services import events_append
@@ -70,6 +71,7 @@ async def _create(principal: Principal, request: SandboxRequest, origin: Origin)
             sandbox_reserve, principal=principal, request=request, origin=origin
         )
     try:
+        await volume_place(sandbox)
         await host.create(spec, actor=principal.actor)
     except HostError as error:
         await in_database(sandbox_refused, sandbox_id=sandbox.id, error=error)
@@ -93,14 +95,15 @@ def sandbox_reserve(
     size = limits.size_for(request, menu=offer.menu, plan=plan, allowed=offer.allowed)
     limits.check_plan(request, plan=plan, live=live_count(principal.account_id))
     limits.check_credit(plan=plan, spent_eur=spent)
-    sandbox = Sandbox.objects.create(**_fields(principal, request, size, plan))
+    volume = volume_claimed(principal=principal, wanted=request.volume, plan=plan, origin=origin)
+    sandbox = Sandbox.objects.create(**_fields(principal, request, size, plan, volume))
     _audit_person(principal, "sandbox.created", sandbox, origin)
     _announce(sandbox)
     return sandbox, _spec(sandbox, size, request.env, snapshot=request.snapshot)
 
 
 def _fields(
-    principal: Principal, request: SandboxRequest, size: Size, plan: Plan
+    principal: Principal, request: SandboxRequest, size: Size, plan: Plan, volume: Volume | None
 ) -> dict[str, object]:
     now = timezone.now()
     expires_at = limits.capped_expiry(
@@ -128,6 +131,8 @@ def _fields(
         "auto_resume": request.auto_resume,
         "env_names": sorted(request.env),
         "metadata": dict(request.metadata),
+        "volume": volume,
+        "volume_name": volume.name if volume else "",
         "created_at": now,
         "expires_at": expires_at,
     }
@@ -157,6 +162,8 @@ def _spec(
         metadata=sandbox.metadata,
         rules=allowlist.policy_of(sandbox).to_json(),
         snapshot=snapshot or "",
+        volume=sandbox.volume_id or "",
+        volume_name=sandbox.volume_name,
     )
 
 
@@ -178,8 +185,8 @@ def sandbox_running(*, sandbox_id: str) -> Sandbox | None:
 
 
 def sandbox_refused(*, sandbox_id: str, error: HostError) -> None:
-    """The host did not make it. A full host leaves no trace: the caller is told to try again."""
-    if error.code == "host_full":
+    """The host did not make it. What the caller can try again leaves no trace."""
+    if error.code in {"host_full", "volume_in_use"}:
         Sandbox.objects.filter(id=sandbox_id, status=Status.STARTING).delete()
         return
     sandbox_fail(sandbox_id=sandbox_id, reason=error.code, detail=error.message)

@@ -33,6 +33,7 @@ class Kind(StrEnum):
     NETWORK_ALLOWED = "network.allowed"
     NETWORK_DENIED = "network.denied"
     SNAPSHOT_CREATED = "snapshot.created"
+    VOLUME_ATTACHED = "volume.attached"
     LIMIT_HIT = "limit.hit"
     NOTE_ADDED = "note.added"
     LOG_UNREADABLE = "log.unreadable"

@@ -19,6 +19,9 @@ from sandboxes.limits import NETWORKS, TEMPLATES, TIMEOUT_DEFAULT
 from sandboxes.models import Status
 from sandboxes.selectors import limits_of
 from sandboxes.services import host_client, sandbox_create
+from sandboxes.volumes import volumes_of
+
+VOLUMES_SHOWN = 500
 
 
 @require_safe
@@ -71,5 +74,6 @@ def sandbox_new(request: HttpRequest, principal: Principal) -> HttpResponse:
         "templates": TEMPLATES,
         "networks": [(name, name in limits.account.plan.networks) for name in NETWORKS],
         "timeout_default": TIMEOUT_DEFAULT,
+        "volumes": volumes_of(principal.account_id)[:VOLUMES_SHOWN],
     }
     return render(request, "console/sandbox_new.html", context, status=422 if form.errors else 200)

@@ -20,6 +20,7 @@ from sandboxes.api.routes import (
     presign,
     sandboxes,
     snapshots,
+    volumes,
     webhooks,
 )
 
@@ -58,6 +59,7 @@ api: Final = Api(
 for routes in (
     webhooks,
     snapshots,
+    volumes,
     sandboxes,
     pausing,
     commands,

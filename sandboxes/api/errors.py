@@ -26,6 +26,9 @@ from sandboxes.errors import (
     SnapshotCap,
     SnapshotNotFound,
     UsageExhausted,
+    VolumeExists,
+    VolumeInUse,
+    VolumeNotFound,
     WebhookNotFound,
     WrongState,
 )
@@ -55,6 +58,9 @@ _DOMAIN: Final[dict[type[SandboxError], Answer]] = {
     UsageExhausted: Answer(403, "usage_exhausted"),
     SnapshotNotFound: Answer(404),
     SnapshotCap: Answer(409, "snapshot_cap_reached"),
+    VolumeNotFound: Answer(404),
+    VolumeInUse: Answer(409, "volume_in_use"),
+    VolumeExists: Answer(409),
     InvalidRequest: Answer(422),
     NotAvailable: Answer(422, "not_available"),
 }
@@ -65,6 +71,8 @@ _HOST: Final = {
     "paused": Answer(409),
     "not_paused": Answer(409),
     "snapshot_gone": Answer(409),
+    "volume_in_use": Answer(409, "volume_in_use"),
+    "volume_gone": Answer(409, "volume_gone"),
     "template_unavailable": Answer(422, "template_unavailable"),
     "host_full": Answer(503, "fleet_full_retry", retry=True),
     "host_unreachable": Answer(503, "host_unreachable", retry=True),

@@ -14,7 +14,7 @@ from sandboxes.host.ledger import BackgroundCommand, Slice
 from sandboxes.host.meter import INTERVAL_SECONDS, WINDOW_SECONDS
 from sandboxes.host.output import unfinished_character
 from sandboxes.host.types import Directory, Entry, ExecOutcome, FileContent, Stat
-from sandboxes.models import Sandbox, Snapshot, Status
+from sandboxes.models import Sandbox, Snapshot, Status, Volume
 from sandboxes.selectors import Limits, Page
 from sandboxes.usage.metrics import Metrics
 from sandboxes.webhooks.models import Webhook
@@ -54,7 +54,7 @@ def sandbox_json(sandbox: Sandbox) -> dict[str, Any]:
         "paused_expires_at": _paused_expires_at(sandbox),
         "node_id": sandbox.node_id,
         "metadata": sandbox.metadata,
-        "volume": None,
+        "volume": sandbox.volume_name or None,
         "preview_host_base": None,
     }
 
@@ -97,6 +97,24 @@ def snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
         "created_at": snapshot.created_at.isoformat(),
         "ready_at": ready.isoformat() if ready else None,
         "includes_memory": False,
+    }
+
+
+def volume_json(volume: Volume) -> dict[str, Any]:
+    """A volume, and who has it."""
+    expires = volume.expires_at
+    return {
+        "id": volume.id,
+        "name": volume.name,
+        "size_mb": volume.size_mb,
+        "status": "ready",
+        "region": volume.region or None,
+        "node_id": volume.node_id or None,
+        "attached_sandbox_id": volume.holder_id,
+        "max_lifetime_days": volume.max_lifetime_days,
+        "max_lifetime_hours": volume.max_lifetime_hours,
+        "expires_at": expires.isoformat() if expires else None,
+        "created_at": volume.created_at.isoformat(),
     }
 
 
@@ -144,6 +162,8 @@ def limits_json(limits: Limits) -> dict[str, Any]:
         "max_concurrent": plan.max_concurrent,
         "max_snapshots": plan.max_snapshots,
         "max_named_snapshots": plan.max_named_snapshots,
+        "max_volumes": plan.max_volumes,
+        "max_volume_mb": plan.max_volume_mb,
         "max_timeout_seconds": plan.max_timeout_seconds,
         "custom_egress_allowlist": plan.custom_egress_allowlist,
         "default_egress_domains": limits.egress_domains,

@@ -50,7 +50,11 @@ class SandboxIn(Body):
         None,
         description="Instead of the default allowlist, subdomains included; `restricted` only.",
     )
-    volume: str | None = None
+    volume: str | None = Field(
+        None,
+        description="What is to be at `/persist`: the name of a volume, made when it is new, "
+        "or its id.",
+    )
 
 
 class TimeoutIn(Body):
@@ -186,6 +190,8 @@ class LimitsOut(BaseModel):
     max_concurrent: int
     max_snapshots: int
     max_named_snapshots: int
+    max_volumes: int
+    max_volume_mb: int
     max_timeout_seconds: int
     custom_egress_allowlist: bool
     default_egress_domains: list[str]

@@ -22,6 +22,7 @@ Status = Literal["running", "paused", "ended"]
 
 _ID = re.compile(r"sbx_[0-9A-HJKMNP-TV-Z]{26}")
 _SNAPSHOT_ID = re.compile(r"snap_[0-9A-HJKMNP-TV-Z]{26}")
+_VOLUME_ID = re.compile(r"vol_[0-9A-HJKMNP-TV-Z]{26}")
 _MAX_SECONDS = 86400 * 30
 _BASE_ENV = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -145,6 +146,8 @@ def parse_spec(row: object) -> CreateSpec:
         raise HostError("invalid", f"A network is one of {', '.join(MODES)}.")
     if spec.snapshot:
         check_snapshot_id(spec.snapshot)
+    if spec.volume:
+        check_volume_id(spec.volume)
     _check_rules(spec)
     for name, low, high in _RANGES:
         if not low <= getattr(spec, name) <= high:
@@ -197,6 +200,13 @@ def check_snapshot_id(value: str) -> str:
     raise HostError("snapshot_gone", "There is no such snapshot on this host.")
 
 
+def check_volume_id(value: str) -> str:
+    """A volume's id, safe as a file's name. Raises ``HostError`` (volume_gone)."""
+    if _VOLUME_ID.fullmatch(value):
+        return value
+    raise HostError("volume_gone", "There is no such volume on this host.")
+
+
 def _invalid(what: str) -> HostError:
     return HostError("invalid", f"The host needs {what} here; send it as the client does.")
 
@@ -217,6 +227,8 @@ def created_event(spec: CreateSpec, *, actor: Actor, at: int) -> NewEvent:
     }
     if spec.snapshot:
         data["snapshot"] = spec.snapshot
+    if spec.volume:
+        data["volume"] = spec.volume_name
     return NewEvent(Kind.SANDBOX_CREATED, data, actor=actor, at=at)
 
 

@@ -58,7 +58,8 @@ class CreateSpec:
     """What a sandbox is to be. ``expires_at`` is ISO-8601; ``cpu`` counts whole processors.
 
     ``rules`` is the allowlist of a restricted network, as ``egress.policy.Policy.to_json``;
-    ``snapshot`` is what its files are forked from, empty for the template's alone.
+    ``snapshot`` is what its files are forked from, empty for the template's alone; ``volume`` is
+    the id of what is mounted at ``/persist``, empty for nothing, and ``volume_name`` is shown.
     """
 
     sandbox_id: str
@@ -76,6 +77,8 @@ class CreateSpec:
     metadata: Mapping[str, str] = field(default_factory=dict)
     rules: Sequence[Mapping[str, Any]] = ()
     snapshot: str = ""
+    volume: str = ""
+    volume_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +154,10 @@ class HostClient:
         return [TemplateInfo(**row) for row in header["templates"]]
 
     async def create(self, spec: CreateSpec, *, actor: Actor) -> Created:
-        """Start a sandbox; it runs when this returns. Codes: template_unavailable, host_full."""
+        """Start a sandbox; it runs when this returns.
+
+        Codes: template_unavailable, host_full, volume_in_use, volume_gone.
+        """
         fields = asdict(spec)
         frame = await self._call("create", {"spec": fields}, actor=actor)
         return Created(boot_ms=frame.header["boot_ms"])

@@ -35,6 +35,7 @@ from sandboxes.host.slots import Shape, Slot, SlotMaker
 from sandboxes.host.snapshots import Captured, Snapshots
 from sandboxes.host.threads import in_thread
 from sandboxes.host.types import HostError
+from sandboxes.host.volumes import Volumes
 from timeline.events import SYSTEM, Actor, NewEvent, now_us
 from timeline.journal import Journal
 from timeline.shipper import Shipper
@@ -78,6 +79,7 @@ class Host:
         self._looking = ThreadPoolExecutor(1, "limits")
         self.metering = Metering(self._looking)
         self.snapshots = Snapshots(maker)
+        self.volumes = Volumes(maker)
         self._live: dict[str, Live] = {}
         self._creating: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -95,6 +97,7 @@ class Host:
     def start(self) -> None:
         """Begin to ship events, to watch limits and to keep slots ready."""
         self.snapshots.prepare()
+        self.volumes.prepare()
         self._pool.recall()
         retiring = self._retired.run(self.threads)
         for work in (self.shipper.run(), self._pool.run(), self._look(), retiring):
@@ -118,6 +121,7 @@ class Host:
         await self.connections.close(stop=not self._live)
         for executor in (self.threads, self._looking):
             executor.shutdown(wait=True)
+        self.volumes.close()
         self.metering.close()
         if not self._live:
             self.maker.clear()
@@ -190,9 +194,10 @@ class Host:
         self._creating.add(spec.sandbox_id)
         try:
             template = self._template(spec.template)
-            slot = await self._connected_slot(spec, template)
+            slot, attached = await self._connected_slot(spec, template, actor)
             boot_ms = max(1, round((time.monotonic() - started) * 1000))
-            events = [created_event(spec, actor=actor, at=at), running_event(boot_ms)]
+            created = created_event(spec, actor=actor, at=at)
+            events = [created, *attached, running_event(boot_ms)]
             network = await self.connections.environment(spec)
             env = environment(template.env, network, spec.env)
             await self._begin(spec, directory, env, slot, events)
@@ -206,14 +211,16 @@ class Host:
         except TemplateError as error:
             raise HostError("template_unavailable", str(error)) from error
 
-    async def _connected_slot(self, spec: CreateSpec, template: Template) -> Slot:
+    async def _connected_slot(
+        self, spec: CreateSpec, template: Template, actor: Actor
+    ) -> tuple[Slot, list[NewEvent]]:
         slot = await self._slot(spec, template)
         try:
             await self.connections.attach(spec, slot)
+            return slot, await self.volumes.attach(spec, slot, actor=actor)
         except BaseException:
             await self._abandon(spec, slot)
             raise
-        return slot
 
     async def _abandon(self, spec: CreateSpec, slot: Slot) -> None:
         directory = self.maker.places.sandboxes / spec.sandbox_id
@@ -324,7 +331,7 @@ class Host:
         box = live.box
         if ending is not None:
             box.save("running", ending=ending)
-        async with live.pause.lock:
+        async with live.pause.lock, self.volumes.written_out(box):
             await in_thread(self.threads, partial(self.maker.kill, box.slot))
         if live.commands.recalled:
             await live.commands.recover()

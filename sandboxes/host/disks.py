@@ -141,13 +141,13 @@ def _device_of(image: Path) -> str:
 
 def mount_image(image: Path, target: Path) -> None:
     """Mount an image on ``target``; unmounting it frees the loop device as well."""
-    with image.open("r+b") as file, _attached(file.fileno()) as device:
+    with image.open("r+b") as file, attached(file.fileno()) as device:
         flags = mounts.MS_NODEV | mounts.MS_NOSUID | mounts.MS_NOATIME
         mounts.mount(device, target, "ext4", flags=flags, data="discard")
 
 
 @contextmanager
-def _attached(fd: int) -> Iterator[str]:
+def attached(fd: int) -> Iterator[str]:
     """The path of a loop device on ``fd``, which frees itself when nobody has it open."""
     device, path = _attach(fd)
     try:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from sandboxes.host.box import Box
+from sandboxes.host.volumes import PLACE, inside
 from timeline.events import Kind, NewEvent
 
 #: As long as a limit is met again within this time, it is the same burst.
@@ -35,6 +37,34 @@ class _Burst:
 
 
 @dataclass(slots=True)
+class _Filling:
+    """How often a filesystem has become full."""
+
+    burst: _Burst = field(default_factory=_Burst)
+    count: int = 0
+    full: bool = False
+
+    def rebase(self, left: os.statvfs_result) -> None:
+        self.full = _is_full(left)
+        self.burst.count = self.count = int(self.full)
+
+    def begins(self, left: os.statvfs_result, now: float) -> bool:
+        """Whether it is full, and was not lately."""
+        full = _is_full(left)
+        self.count += full and not self.full
+        self.full = full
+        return self.burst.begins(self.count, now)
+
+
+def _is_full(left: os.statvfs_result) -> bool:
+    return left.f_bavail * left.f_frsize < _FULL_BYTES or left.f_favail < _FULL_INODES
+
+
+def _used(left: os.statvfs_result) -> int:
+    return (left.f_blocks - left.f_bfree) * left.f_frsize
+
+
+@dataclass(slots=True)
 class LimitWatch:
     """One sandbox's limits. ``look`` reads a few small files: about 50 µs."""
 
@@ -42,16 +72,16 @@ class LimitWatch:
     clock: Callable[[], float] = time.monotonic
     _memory: _Burst = field(default_factory=_Burst)
     _pids: _Burst = field(default_factory=_Burst)
-    _disk: _Burst = field(default_factory=_Burst)
-    _fillings: int = 0
-    _full: bool = False
+    _disk: _Filling = field(default_factory=_Filling)
+    _volume: _Filling = field(default_factory=_Filling)
 
     def rebase(self) -> None:
         """After a restart of the host: what was counted before has been told before."""
         counters = self.box.slot.group.counters()
         self._memory.count, self._pids.count = counters.oom_kills, counters.forks_refused
-        self._full = self._disk_left()[0]
-        self._disk.count = self._fillings = int(self._full)
+        self._disk.rebase(self._disk_left())
+        if (left := self._volume_left()) is not None:
+            self._volume.rebase(left)
 
     def is_out_of_memory(self) -> bool:
         """Whether the kernel has just ended a process for want of memory, as of the last look."""
@@ -66,18 +96,24 @@ class LimitWatch:
             events.append(self._memory_event())
         if self._pids.begins(counters.forks_refused, now):
             events.append(self._pids_event())
-        full, used = self._disk_left()
-        self._fillings += full and not self._full
-        self._full = full
-        if self._disk.begins(self._fillings, now):
-            events.append(self._disk_event(used))
+        left = self._disk_left()
+        if self._disk.begins(left, now):
+            events.append(self._disk_event(_used(left)))
+        volume_left = self._volume_left()
+        if volume_left is not None and self._volume.begins(volume_left, now):
+            events.append(_volume_event(volume_left))
         return events
 
-    def _disk_left(self) -> tuple[bool, int]:
-        """Whether the disk is full, and how many bytes are used."""
-        status = os.fstatvfs(self.box.slot.root)
-        full = status.f_bavail * status.f_frsize < _FULL_BYTES or status.f_favail < _FULL_INODES
-        return full, (status.f_blocks - status.f_bfree) * status.f_frsize
+    def _disk_left(self) -> os.statvfs_result:
+        return os.fstatvfs(self.box.slot.root)
+
+    def _volume_left(self) -> os.statvfs_result | None:
+        """None without one, and once the sandbox is gone. A descriptor would keep it in use."""
+        if not self.box.spec.volume:
+            return None
+        with suppress(OSError):
+            return os.statvfs(inside(self.box.slot))
+        return None
 
     def _memory_event(self) -> NewEvent:
         cap = self.box.memory_mb * _MIB
@@ -93,6 +129,12 @@ class LimitWatch:
         cap = self.box.spec.disk_mb * _MIB
         detail = f"The sandbox's disk of {self.box.spec.disk_mb} MB is full."
         return _hit("disk", value=used, cap=cap, detail=detail)
+
+
+def _volume_event(left: os.statvfs_result) -> NewEvent:
+    cap = left.f_blocks * left.f_frsize
+    detail = f"The sandbox's volume at {PLACE} is full: all of its {cap // _MIB} MB are used."
+    return _hit("volume", value=_used(left), cap=cap, detail=detail)
 
 
 def _hit(limit: str, *, value: int, cap: int, detail: str) -> NewEvent:

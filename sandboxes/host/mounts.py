@@ -11,17 +11,21 @@ import ctypes
 import os
 import subprocess
 import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOATIME = 1, 2, 4, 1024
 MS_REC, MS_SLAVE = 16384, 1 << 19
 MNT_DETACH = 2
 
-_CLONE_NEWNS, _CLONE_NEWUTS = 0x00020000, 0x04000000
+_CLONE_FS, _CLONE_NEWNS, _CLONE_NEWUTS = 0x00000200, 0x00020000, 0x04000000
 _SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_MOUNT_SETATTR = 428, 429, 442
+_SYS_FSOPEN, _SYS_FSCONFIG, _SYS_FSMOUNT = 430, 431, 432
+_FSCONFIG_FLAG, _FSCONFIG_STRING, _FSCONFIG_CREATE, _CLOEXEC = 0, 1, 6, 1
 _AT_FDCWD, _AT_EMPTY_PATH = -100, 0x1000
 _OPEN_TREE_CLONE, _OPEN_TREE_CLOEXEC, _MOVE_MOUNT_F_EMPTY_PATH = 1, 0o2000000, 4
 _ATTR_RDONLY, _ATTR_NOSUID, _ATTR_NODEV, _ATTR_IDMAP = 0x1, 0x2, 0x4, 0x00100000
+_ATTR_NOATIME = 0x10
 
 #: How many user and group ids a sandbox has.
 IDS = 65536
@@ -71,9 +75,14 @@ def sync(path: Path) -> None:
     """Write out all of the filesystem that ``path`` is on."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _checked(_libc.syncfs(fd), str(path))
+        sync_fd(fd)
     finally:
         os.close(fd)
+
+
+def sync_fd(fd: int) -> None:
+    """Write out all of the filesystem that an open file is on."""
+    _checked(_libc.syncfs(fd), "syncfs")
 
 
 def bind_idmapped(source: Path, target: Path, userns_fd: int, *, is_read_only: bool = True) -> None:
@@ -88,30 +97,66 @@ def bind_idmapped(source: Path, target: Path, userns_fd: int, *, is_read_only: b
         str(source),
     )
     try:
-        wanted = _ATTR_NOSUID | _ATTR_NODEV | _ATTR_IDMAP
-        if is_read_only:
-            wanted |= _ATTR_RDONLY
-        attr = _MountAttr(wanted, 0, 0, userns_fd)
-        result = _libc.syscall(
-            _SYS_MOUNT_SETATTR,
-            tree,
-            b"",
-            _AT_EMPTY_PATH,
-            ctypes.byref(attr),
-            ctypes.c_size_t(ctypes.sizeof(attr)),
-        )
-        _checked(result, f"idmap {source}")
-        result = _libc.syscall(
-            _SYS_MOVE_MOUNT,
-            tree,
-            b"",
-            _AT_FDCWD,
-            os.fsencode(target),
-            _MOVE_MOUNT_F_EMPTY_PATH,
-        )
-        _checked(result, str(target))
+        idmap(tree, userns_fd, is_read_only=is_read_only)
+        _move(tree, os.fsencode(target))
     finally:
         os.close(tree)
+
+
+def idmap(mount_fd: int, userns_fd: int, *, is_read_only: bool = False) -> None:
+    """Shift the owners in a mount that is nowhere yet, as ``userns_fd`` maps them."""
+    wanted = _ATTR_NOSUID | _ATTR_NODEV | _ATTR_IDMAP
+    if is_read_only:
+        wanted |= _ATTR_RDONLY
+    attr = _MountAttr(wanted, 0, 0, userns_fd)
+    size = ctypes.c_size_t(ctypes.sizeof(attr))
+    result = _libc.syscall(
+        _SYS_MOUNT_SETATTR, mount_fd, b"", _AT_EMPTY_PATH, ctypes.byref(attr), size
+    )
+    _checked(result, "shifting the owners of a mount")
+
+
+def _move(mount_fd: int, target: bytes) -> None:
+    """A link at ``target`` itself is not followed."""
+    result = _libc.syscall(
+        _SYS_MOVE_MOUNT, mount_fd, b"", _AT_FDCWD, target, _MOVE_MOUNT_F_EMPTY_PATH
+    )
+    _checked(result, os.fsdecode(target))
+
+
+def detached(source: str, fstype: str, options: Mapping[str, str]) -> int:
+    """A descriptor of a new mount that is in no tree, and ends with it unless it is moved to one.
+
+    An option with an empty value is a flag.
+    """
+    context = _checked(_libc.syscall(_SYS_FSOPEN, fstype.encode(), _CLOEXEC), fstype)
+    try:
+        _configure(context, _FSCONFIG_STRING, "source", source)
+        for name, value in options.items():
+            _configure(context, _FSCONFIG_STRING if value else _FSCONFIG_FLAG, name, value)
+        _configure(context, _FSCONFIG_CREATE)
+        wanted = _ATTR_NOSUID | _ATTR_NODEV | _ATTR_NOATIME
+        return _checked(_libc.syscall(_SYS_FSMOUNT, context, _CLOEXEC, wanted), source)
+    finally:
+        os.close(context)
+
+
+def _configure(context: int, command: int, name: str = "", value: str = "") -> None:
+    key = name.encode() if name else None
+    text = value.encode() if value else None
+    result = _libc.syscall(_SYS_FSCONFIG, context, command, key, text, 0)
+    _checked(result, name or "mount")
+
+
+def move_into(mount_fd: int, namespace_fd: int, target: str) -> None:
+    """Attach a mount that is nowhere yet at an absolute path of another mount namespace."""
+
+    def move() -> None:
+        _checked(_libc.unshare(_CLONE_FS), "unshare")  # or the whole process would move
+        _checked(_libc.setns(namespace_fd, _CLONE_NEWNS), "setns")
+        _move(mount_fd, target.encode())
+
+    _in_own_thread(move)
 
 
 def user_namespace(base: int, *, first: int = 0) -> int:
@@ -137,23 +182,32 @@ def user_namespace(base: int, *, first: int = 0) -> int:
 
 
 def set_hostname(pid: int, name: str) -> None:
-    """Name the machine that ``pid`` sees. Works in a thread of its own, which ends with it."""
-    failure: list[OSError] = []
-    thread = threading.Thread(target=_set_hostname, args=(pid, name, failure))
-    thread.start()
-    thread.join()
-    if failure:
-        raise failure[0]
-
-
-def _set_hostname(pid: int, name: str, failure: list[OSError]) -> None:
+    """Name the machine that ``pid`` sees."""
     text = name.encode()
-    try:
+
+    def name_it() -> None:
         fd = os.open(f"/proc/{pid}/ns/uts", os.O_RDONLY | os.O_CLOEXEC)
         try:
             _checked(_libc.setns(fd, _CLONE_NEWUTS), "setns")
         finally:
             os.close(fd)
         _checked(_libc.sethostname(text, ctypes.c_size_t(len(text))), "sethostname")
-    except OSError as error:
-        failure.append(error)
+
+    _in_own_thread(name_it)
+
+
+def _in_own_thread(work: Callable[[], None]) -> None:
+    """For what enters a namespace and cannot come back: the thread ends with it."""
+    failure: list[OSError] = []
+
+    def run() -> None:
+        try:
+            work()
+        except OSError as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]

@@ -97,12 +97,13 @@ async def _recover_one_safely(host: Host, remains: Remains) -> Live | None:
 async def _recover_one(host: Host, remains: Remains) -> Live | None:
     state, directory, journal = remains.state, remains.directory, remains.journal
     slot = host.maker.found(state.slot) if state.status != "ended" else None
-    if slot is not None and state.ending is None:
-        box = Box(state.spec, directory, state.env, journal, slot)
-        host.metering.add(box)
-        return host.adopt(box, paused=state.paused)
     if slot is not None:
-        await in_thread(host.threads, partial(host.maker.kill, slot))
+        box = Box(state.spec, directory, state.env, journal, slot)
+        if state.ending is None:
+            host.metering.add(box)
+            return host.adopt(box, paused=state.paused)
+        async with host.volumes.written_out(box):
+            await in_thread(host.threads, partial(host.maker.kill, slot))
     await host.metering.left(directory.name, directory, host.maker.group(state.slot))
     await host.connections.detach(remains.sandbox_id, network=state.spec.network)
     if state.status != "ended":

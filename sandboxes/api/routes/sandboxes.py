@@ -30,7 +30,9 @@ router: Final = Router(tags=["Sandboxes"])
 
 
 @router.post(
-    "", auth=WRITE, response={201: SandboxOut, 403: ErrorOut, 422: ErrorOut, 503: ErrorOut}
+    "",
+    auth=WRITE,
+    response={201: SandboxOut, 403: ErrorOut, 409: ErrorOut, 422: ErrorOut, 503: ErrorOut},
 )
 async def create_sandbox(request: ApiRequest, payload: SandboxIn) -> HttpResponse:
     """Make a sandbox. It runs when the answer comes."""
@@ -129,16 +131,14 @@ def _wanted(payload: SandboxIn) -> SandboxRequest:
         env=payload.env,
         metadata=payload.metadata,
         region=payload.region,
+        volume=payload.volume,
     )
 
 
 def _refuse_unavailable(payload: SandboxIn) -> None:
     if payload.snapshot is not None and payload.template is not None:
         raise InvalidRequest("Give either a template or a snapshot, not both.")
-    asked = {
-        "volume": payload.volume is not None,
-        "preview_auth": payload.preview_auth,
-    }
+    asked = {"preview_auth": payload.preview_auth}
     for name, wanted in asked.items():
         if wanted:
             raise NotAvailable(f"{name} is not available on this host yet; leave it out.")

@@ -10,7 +10,7 @@ from ninja.operation import Operation
 
 from sandboxes.api.access import Bearer
 from sandboxes.api.api import api
-from sandboxes.models import Snapshot
+from sandboxes.models import Snapshot, Volume, new_volume_id
 from sandboxes.webhooks.models import Webhook
 from sandboxes.webhooks.signing import new_salt
 from tests.cast import Cast
@@ -27,6 +27,9 @@ BODIES: dict[str, dict[str, Any]] = {
     "presign_upload": {"path": "/workspace/f"},
     "write_batch": {"files": [{"path": "/workspace/f", "content": ""}]},
     "create_snapshot": {"name": "base"},
+    "create_volume": {"name": "made"},
+    "update_volume": {"max_lifetime_days": None},
+    "move_volume": {"region": "local"},
     "create_webhook": {"url": "http://203.0.113.9/hook"},
 }
 """A good body for each route that takes one."""
@@ -45,9 +48,17 @@ def _snapshot(account: Cast) -> str:
     return Snapshot.objects.create(account=account.account, **spec, **place).id
 
 
+def _volume(account: Cast) -> str:
+    """A name is one of a kind within an account, so it is the id."""
+    volume_id = new_volume_id()
+    row = {"account": account.account, "name": volume_id.removeprefix("vol_"), "size_mb": 256}
+    return Volume.objects.create(id=volume_id, **row).id
+
+
 MADE: dict[str, Callable[[Cast], str]] = {
     "{webhook_id}": _webhook,
     "{snapshot_id}": _snapshot,
+    "{volume_id}": _volume,
 }
 """How to make what a path names besides a sandbox."""
 

@@ -55,8 +55,10 @@ def test_every_field_of_a_wrong_type_is_told(
     http: httpx.Client, sandbox: Sandbox, route: Route
 ) -> None:
     assert route.body is not None
-    for name in route.body:
+    for name, right in route.body.items():
         for wrong in (None, {"a": 1}, [[1]], 1.5, True):
+            if wrong is right:
+                continue
             body = {**route.body, name: wrong}
             clear(http.request(route.method, route.address(sandbox.id), json=body), 422)
 
@@ -105,7 +107,7 @@ def test_an_address_that_is_none_says_where_to_look(http: httpx.Client, path: st
     assert "openapi.json" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("path", ["x/code", "volumes"])
+@pytest.mark.parametrize("path", ["x/code"])
 def test_what_is_not_there_yet_says_so(http: httpx.Client, path: str) -> None:
     answer = http.post(f"/v1/sandboxes/{path}")
     assert (answer.status_code, answer.json()["code"]) == (501, "not_available")

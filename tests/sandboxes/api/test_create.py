@@ -104,7 +104,6 @@ def test_what_makes_no_sense_is_told_in_a_sentence(
 @pytest.mark.parametrize(
     "change",
     [
-        {"volume": "data"},
         {"preview_auth": True},
     ],
 )

@@ -28,6 +28,7 @@ PLANS: dict[str, dict[str, Any]] = {
         "paused_days": 7,
         "max_timeout_seconds": 3600,
         "max_running_lifetime_seconds": 4 * 3600,
+        "previews": False,
         "trial_credit_eur": 5,
         "stops_at_credit": True,
     },

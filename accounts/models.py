@@ -87,6 +87,9 @@ class Plan(models.Model):
     max_timeout_seconds = models.PositiveIntegerField()
     max_running_lifetime_seconds = models.PositiveIntegerField(null=True, blank=True)
     custom_egress_allowlist = models.BooleanField(default=False)
+    previews = models.BooleanField(
+        default=True, help_text="Ports of sandboxes can be opened to browsers."
+    )
     trial_credit_eur = models.DecimalField(max_digits=10, decimal_places=2, default=0)
     stops_at_credit = models.BooleanField(
         default=False, help_text="Nothing runs once the credit is used up; else it is billed."

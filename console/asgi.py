@@ -17,6 +17,7 @@ from channels.security.websocket import AllowedHostsOriginValidator
 from console.api_handler import ApiHandler
 from console.asgi_types import App, Receive, Scope, Send
 from console.interim import Interim
+from console.preview.app import Previews
 from console.request_ids import RequestIds
 from console.routing import websocket_urlpatterns
 from console.static import StaticFiles
@@ -49,7 +50,7 @@ class HttpRouter:
         return pages
 
 
-application = ProtocolTypeRouter(
+console = ProtocolTypeRouter(
     {
         "http": RequestIds(HttpRouter()),
         "websocket": AllowedHostsOriginValidator(
@@ -57,3 +58,5 @@ application = ProtocolTypeRouter(
         ),
     }
 )
+# Names of previews are told apart first: nothing of the console answers to them.
+application = Previews(console)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from console.views import auth, diffs, docs, pausing, sandbox, sandboxes, tokens, usage
+from console.views import auth, diffs, docs, pausing, ports, sandbox, sandboxes, tokens, usage
 
 urlpatterns = [
     path("", sandboxes.overview, name="overview"),
@@ -16,6 +16,7 @@ urlpatterns = [
     path("sandboxes/<str:sandbox_id>/rows/", sandbox.sandbox_rows, name="sandbox-rows"),
     path("sandboxes/<str:sandbox_id>/head/", sandbox.sandbox_head, name="sandbox-head"),
     path("sandboxes/<str:sandbox_id>/usage/", usage.sandbox_usage, name="sandbox-usage"),
+    path("sandboxes/<str:sandbox_id>/ports/", ports.sandbox_ports, name="sandbox-ports"),
     path("sandboxes/<str:sandbox_id>/extend/", sandbox.sandbox_extend, name="sandbox-extend"),
     path("sandboxes/<str:sandbox_id>/pause/", pausing.pause, name="sandbox-pause"),
     path("sandboxes/<str:sandbox_id>/resume/", pausing.resume, name="sandbox-resume"),

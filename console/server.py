@@ -53,7 +53,7 @@ class ConsoleServer(Server):  # type: ignore[misc]
         *,
         endpoint: str,
         body_limit: int,
-        is_streamed: Callable[[bytes, bytes], bool] = lambda method, path: False,
+        is_streamed: Callable[[bytes, bytes, bytes], bool] = lambda method, path, host: False,
     ) -> None:
         self.body_limit = body_limit
         self.is_streamed = is_streamed
@@ -112,6 +112,8 @@ class ConsoleServer(Server):  # type: ignore[misc]
             scope["extensions"] = {"http.response.informational": {}}
             if protocol.body is not None:
                 scope[KEY] = protocol.body
+        else:
+            scope[KEY] = protocol.intake
         return super().create_application(protocol, scope)
 
     async def handle_reply(self, protocol: Any, message: Message) -> None:
@@ -166,13 +168,15 @@ def main() -> None:
     endpoint = endpoint_of(host=arguments.host, port=arguments.port, unix=arguments.unix)
     body_limit = settings.REQUEST_BODY_MAX_BYTES
     ConsoleServer(
-        application, endpoint=endpoint, body_limit=body_limit, is_streamed=_is_upload
+        application, endpoint=endpoint, body_limit=body_limit, is_streamed=_is_streamed
     ).run()
 
 
-def _is_upload(method: bytes, path: bytes) -> bool:
-    """A file that is put by a signed link (console/transfers.py)."""
-    return method == b"PUT" and path.startswith(b"/files/")
+def _is_streamed(method: bytes, path: bytes, host: bytes) -> bool:
+    """A file that is put by a signed link (console/transfers.py), and all that previews get."""
+    from console.preview.app import is_preview
+
+    return (method == b"PUT" and path.startswith(b"/files/")) or is_preview(host)
 
 
 if __name__ == "__main__":

@@ -46,12 +46,20 @@ class HttpRequest(WebRequest):  # type: ignore[misc]
     def gotLength(self, length: int | None) -> None:  # noqa: N802 - Twisted's names
         """Called with the headers: ``length`` is None for a chunked body."""
         self._length = length or 0
-        if self.server.is_streamed(self.channel._command, self.channel._path):
+        if self._is_streamed():
             self._begin_streamed()
             return
         super().gotLength(length)
         if self._length > self.server.body_limit:
             self._refuse()
+
+    def _is_streamed(self) -> bool:
+        """A websocket's handshake is not: it has no body, and takes the channel over."""
+        if self.requestHeaders.hasHeader(b"upgrade"):
+            return False
+        host = (self.requestHeaders.getRawHeaders(b"host") or [b""])[0]
+        is_streamed: bool = self.server.is_streamed(self.channel._command, self.channel._path, host)
+        return is_streamed
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
         if self._is_refused:

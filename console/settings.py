@@ -31,6 +31,14 @@ ALLOWED_HOSTS: list[str] = [
 ]
 CSRF_TRUSTED_ORIGINS = [f"{_base.scheme}://{_base.netloc}"]
 
+# Under which name ports of sandboxes are opened to browsers: <port>-<id>.<base>. Names under
+# `localhost` lead to this machine in every browser; anywhere else they have to be set up.
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+ORKESTR_PREVIEW_BASE: str = env.str(
+    "ORKESTR_PREVIEW_BASE",
+    default=f"localhost:{_base.port or 80}" if _base.hostname in _LOOPBACK else "",
+).lower()
+
 # --- what it is made of ------------------------------------------------------------------------
 INSTALLED_APPS = [
     "django.contrib.auth",

@@ -25,6 +25,18 @@ class BadLink(SandboxError):  # noqa: N818 - reads as what it says
     """A signed link that is forged, changed or expired, or whose token is no longer good."""
 
 
+class PreviewNotFound(SandboxError):  # noqa: N818 - the word of the wire
+    """No sandbox of that name, whoever's, or no port. Who looks is asked for nothing else."""
+
+
+class PreviewGone(SandboxError):  # noqa: N818 - the word of the wire
+    """The sandbox behind a preview has ended for good."""
+
+
+class PreviewLocked(SandboxError):  # noqa: N818 - reads as what it says
+    """The preview asks for its sandbox's token, and got none or a wrong one."""
+
+
 class WrongState(SandboxError):  # noqa: N818 - reads as what it says
     """The sandbox is not in a state in which this can be done."""
 

@@ -53,6 +53,7 @@ class SandboxRequest:
     timeout_seconds: int = TIMEOUT_DEFAULT
     on_timeout: str = "kill"
     auto_resume: bool = False
+    preview_auth: bool = False
     env: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
     region: str | None = None
@@ -205,6 +206,15 @@ def check_snapshots(*, plan: Plan, kept: int) -> None:
         raise SnapshotCap(
             f"The {plan.name} plan keeps at most {plan.max_snapshots} paused sandboxes; resume or "
             "terminate one, or change the plan."
+        )
+
+
+def check_previews(*, is_covered: bool, plan_name: str) -> None:
+    """Raise ``PlanLimit`` unless ports may be opened to browsers."""
+    if not is_covered:
+        raise PlanLimit(
+            f"The {plan_name} plan does not cover previews of ports; change the plan.",
+            reason="preview",
         )
 
 

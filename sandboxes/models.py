@@ -149,6 +149,7 @@ class Sandbox(models.Model):
     ``missing_since`` is when the host was first seen not to know a sandbox that should run.
     ``volume_name`` is what its volume is called, whatever becomes of that later.
     ``allow_domains`` is a restricted network's own allowlist; null where the default one applies.
+    ``preview_auth``: whoever looks at one of its ports must show its token (sandboxes/previews.py).
     ``turned_at`` is when it last began to run, to be paused or to be resumed; ``snapshot_id`` and
     what follows it tell of the last pause, ``paused_expires_at`` null when it is kept for ever.
     """
@@ -176,6 +177,7 @@ class Sandbox(models.Model):
     timeout_seconds = models.PositiveIntegerField()
     on_timeout = models.CharField(max_length=8)
     auto_resume = models.BooleanField(default=False)
+    preview_auth = models.BooleanField(default=False)
     env_names = ArrayField(models.CharField(max_length=256), default=list)
     metadata = models.JSONField(default=dict)
     created_at = models.DateTimeField(default=timezone.now)

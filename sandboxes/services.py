@@ -129,6 +129,7 @@ def _fields(
         "timeout_seconds": request.timeout_seconds,
         "on_timeout": request.on_timeout,
         "auto_resume": request.auto_resume,
+        "preview_auth": request.preview_auth,
         "env_names": sorted(request.env),
         "metadata": dict(request.metadata),
         "volume": volume,

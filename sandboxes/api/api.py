@@ -18,6 +18,7 @@ from sandboxes.api.routes import (
     files,
     pausing,
     presign,
+    previews,
     sandboxes,
     snapshots,
     volumes,
@@ -66,6 +67,7 @@ for routes in (
     background,
     files,
     presign,
+    previews,
     events,
 ):
     api.add_router("/sandboxes", routes.router)

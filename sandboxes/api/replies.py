@@ -15,6 +15,7 @@ from sandboxes.host.meter import INTERVAL_SECONDS, WINDOW_SECONDS
 from sandboxes.host.output import unfinished_character
 from sandboxes.host.types import Directory, Entry, ExecOutcome, FileContent, Stat
 from sandboxes.models import Sandbox, Snapshot, Status, Volume
+from sandboxes.preview_names import preview_host_base, preview_token
 from sandboxes.selectors import Limits, Page
 from sandboxes.usage.metrics import Metrics
 from sandboxes.webhooks.models import Webhook
@@ -49,13 +50,13 @@ def sandbox_json(sandbox: Sandbox) -> dict[str, Any]:
         "expires_at": sandbox.expires_at.isoformat(),
         "on_timeout": sandbox.on_timeout,
         "auto_resume": sandbox.auto_resume,
-        "preview_auth": False,
-        "preview_auth_token": None,
+        "preview_auth": sandbox.preview_auth,
+        "preview_auth_token": preview_token(sandbox.id) if sandbox.preview_auth else None,
         "paused_expires_at": _paused_expires_at(sandbox),
         "node_id": sandbox.node_id,
         "metadata": sandbox.metadata,
         "volume": sandbox.volume_name or None,
-        "preview_host_base": None,
+        "preview_host_base": None if sandbox.ended else preview_host_base(sandbox.id),
     }
 
 

@@ -14,7 +14,7 @@ from sandboxes.api.errors import Answer, failure
 
 View = Callable[..., Awaitable[HttpResponseBase]]
 
-_LATER: Final = r"sandboxes/[^/]+/(?:host|code.*)"
+_LATER: Final = r"sandboxes/[^/]+/code.*"
 
 
 def _in_json(view: View) -> View:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -88,6 +90,12 @@ class Call:
 
     async def send(self, header: Mapping[str, Any], payload: bytes = b"") -> None:
         await self.write(wire.pack(header, payload))
+
+    def send_descriptor(self, header: Mapping[str, Any], fd: int) -> None:
+        """An answer with an open file beside it; nothing was sent before, so that it fits."""
+        mine = self._writer.get_extra_info("socket").fileno()
+        with socket.socket(fileno=os.dup(mine)) as sock:
+            socket.send_fds(sock, [wire.pack(header)], [fd])
 
     async def write(self, packed: bytes) -> None:
         """Raises ``TimeoutError`` when the caller takes nothing."""

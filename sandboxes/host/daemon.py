@@ -31,6 +31,7 @@ from sandboxes.host.metering import Metering
 from sandboxes.host.paused import Paused
 from sandboxes.host.pausing import Pause, Wake
 from sandboxes.host.pool import Pool
+from sandboxes.host.previews import Told
 from sandboxes.host.slots import Shape, Slot, SlotMaker
 from sandboxes.host.snapshots import Captured, Snapshots
 from sandboxes.host.threads import in_thread
@@ -62,6 +63,7 @@ class Live:
     files: Files
     limits: LimitWatch
     pause: Pause
+    previews: Told
     end: asyncio.Task[None] | None = None
 
 
@@ -263,7 +265,7 @@ class Host:
     def adopt(self, box: Box, *, paused: Paused | None = None) -> Live:
         """Serve a sandbox that runs or is paused, from now on."""
         pause = Pause(box, self.threads, paused)
-        live = Live(box, Commands(box), Files(box), LimitWatch(box), pause)
+        live = Live(box, Commands(box), Files(box), LimitWatch(box), pause, Told(box))
         self._live[box.sandbox_id] = live
         self.connections.follow(box.sandbox_id, box.journal)
         asyncio.get_running_loop().add_reader(box.slot.pidfd, self._died, live)

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from sandboxes.host import background_calls, transfer_calls, volume_calls, wire
+from sandboxes.host import background_calls, ports, transfer_calls, volume_calls, wire
 from sandboxes.host.box import check_snapshot_id, parse_spec
 from sandboxes.host.calls import Call
 from sandboxes.host.daemon import Host
@@ -275,7 +275,12 @@ class Server:
         await call.send(wire.stat_header(await files.stat(call.text("path"))))
 
 
-_CALLS = {**background_calls.CALLS, **transfer_calls.CALLS, **volume_calls.CALLS}
+_CALLS = {
+    **background_calls.CALLS,
+    **transfer_calls.CALLS,
+    **volume_calls.CALLS,
+    **ports.CALLS,
+}
 
 
 def _of_host(op: str) -> Callable[[Server, Call], Awaitable[None]]:

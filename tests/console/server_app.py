@@ -118,5 +118,7 @@ if __name__ == "__main__":
         RequestIds(Interim(application, every_seconds=0.3)),
         endpoint=endpoint_of(host="127.0.0.1", port=int(sys.argv[1]), unix=""),
         body_limit=BODY_LIMIT,
-        is_streamed=lambda method, path: method == b"PUT" and path.startswith((b"/sip", b"/deny")),
+        is_streamed=lambda method, path, host: (
+            method == b"PUT" and path.startswith((b"/sip", b"/deny"))
+        ),
     ).run()

@@ -22,7 +22,7 @@ from sandboxes.api.schemas import (
     SandboxOut,
     TimeoutIn,
 )
-from sandboxes.errors import InvalidRequest, NotAvailable
+from sandboxes.errors import InvalidRequest
 from sandboxes.limits import METADATA_MAX, SandboxRequest
 from sandboxes.usage.metrics import metrics_of
 
@@ -114,7 +114,7 @@ async def set_timeout(request: ApiRequest, sandbox_id: str, payload: TimeoutIn) 
 
 
 def _wanted(payload: SandboxIn) -> SandboxRequest:
-    _refuse_unavailable(payload)
+    _refuse_both(payload)
     if payload.template is None and payload.snapshot is None:
         raise InvalidRequest("Give a template, such as python-3.12, or a snapshot.")
     return SandboxRequest(
@@ -128,6 +128,7 @@ def _wanted(payload: SandboxIn) -> SandboxRequest:
         timeout_seconds=payload.timeout_seconds,
         on_timeout=payload.on_timeout,
         auto_resume=payload.auto_resume,
+        preview_auth=payload.preview_auth,
         env=payload.env,
         metadata=payload.metadata,
         region=payload.region,
@@ -135,13 +136,9 @@ def _wanted(payload: SandboxIn) -> SandboxRequest:
     )
 
 
-def _refuse_unavailable(payload: SandboxIn) -> None:
+def _refuse_both(payload: SandboxIn) -> None:
     if payload.snapshot is not None and payload.template is not None:
         raise InvalidRequest("Give either a template or a snapshot, not both.")
-    asked = {"preview_auth": payload.preview_auth}
-    for name, wanted in asked.items():
-        if wanted:
-            raise NotAvailable(f"{name} is not available on this host yet; leave it out.")
 
 
 def _metadata(request: HttpRequest) -> dict[str, str]:

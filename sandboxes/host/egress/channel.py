@@ -120,6 +120,8 @@ class Channel(asyncio.BufferedProtocol):
             if not await self.more(have):
                 raise EOFError
             have = len(self.pending)
+        if end > limit:
+            raise TooLongError
         return self.take(end + 2)[:-2]
 
     async def write(self, data: bytes) -> None:

@@ -6,10 +6,12 @@ the same host; every request is judged by itself before it comes here.
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from sandboxes.host.egress import request
-from sandboxes.host.egress.channel import Channel, TooLongError
+from sandboxes.host.egress.body import pieces
+from sandboxes.host.egress.channel import Channel
 from sandboxes.host.egress.relay import read_head
 from sandboxes.host.egress.request import Request, RequestError, Response
 
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from sandboxes.host.egress.session import Session
 
 _METHODS = frozenset({"GET", "HEAD"})
-_LINE_LIMIT = 256
 #: Interim answers (1xx) before the real one.
 _INTERIM = 8
 
@@ -133,51 +134,10 @@ def _response_head(response: Response, *, keep: bool) -> bytes:
 
 
 async def _body(source: Channel, sink: Channel, response: Response) -> None:
-    if response.chunked:
-        await _chunked(source, sink)
-    elif response.length is not None:
-        await _exactly(source, sink, response.length)
-    else:
-        while await source.more():
-            await sink.write(source.take())
-
-
-async def _exactly(source: Channel, sink: Channel, count: int) -> None:
-    while count > 0:
-        if not await source.more():
-            raise ConnectionResetError("the server ended its answer early")
-        data = source.take(count)
-        count -= len(data)
-        await sink.write(data)
-
-
-async def _chunked(source: Channel, sink: Channel) -> None:
     """Chunks are written anew, without extensions and trailers. A malformed one cuts both."""
-    while True:
-        size = _size(await _line(source))
-        if size == 0:
-            break
-        await sink.write(b"%x\r\n" % size)
-        await _exactly(source, sink, size)
-        if await _line(source):
-            raise ConnectionResetError("a chunk is longer than it says")
-        await sink.write(b"\r\n")
-    for _ in range(request.FIELDS_LIMIT):
-        if not await _line(source):
-            await sink.write(b"0\r\n\r\n")
-            return
-    raise ConnectionResetError("there are too many trailers")
-
-
-async def _line(source: Channel) -> bytes:
-    try:
-        return await source.line(_LINE_LIMIT)
-    except (TooLongError, EOFError) as error:
-        raise ConnectionResetError("the server's chunks are malformed") from error
-
-
-def _size(line: bytes) -> int:
-    digits = line.split(b";", 1)[0].rstrip(b" \t")
-    if not digits or len(digits) > 15 or digits.strip(b"0123456789abcdefABCDEF"):
-        raise ConnectionResetError("a chunk's size is malformed")
-    return int(digits, 16)
+    async with aclosing(pieces(source, response)) as body:
+        async for piece in body:
+            whole = b"%x\r\n%b\r\n" % (len(piece), piece) if response.chunked else piece
+            await sink.write(whole)
+    if response.chunked:
+        await sink.write(b"0\r\n\r\n")

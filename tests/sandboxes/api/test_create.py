@@ -101,19 +101,6 @@ def test_what_makes_no_sense_is_told_in_a_sentence(
     assert says in answer.json()["detail"]
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"preview_auth": True},
-    ],
-)
-def test_what_this_host_cannot_do_yet_says_so(
-    http: httpx.Client, change: dict[str, object]
-) -> None:
-    answer = http.post("/v1/sandboxes", json={"template": "debian-12", **change})
-    assert (answer.status_code, answer.json()["code"]) == (422, "not_available")
-
-
 def test_the_client_shows_the_sentence(sandbox_client: OrkestrClient) -> None:
     with pytest.raises(OrkestrError, match="use one of"):
         Sandbox.create(template="windows-11")

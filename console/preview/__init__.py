@@ -1,0 +1,1 @@
+"""Ports of sandboxes for browsers, straight from ASGI, before anything of the console."""

@@ -1,8 +1,8 @@
 """Source text as lines of HTML with classes, for pages without a single inline style.
 
 A file is whatever a sandbox made of it, so what is highlighted is bounded: a few languages whose
-lexers are known to behave, so many bytes, lines of so many characters, and a moment of time, after
-which the rest is shown plain.
+lexers are known to behave, so many bytes, lines of so many characters, and a moment of processor
+time, after which the rest is shown plain.
 """
 
 from __future__ import annotations
@@ -71,10 +71,11 @@ def highlighted(text: str, language: str) -> list[SafeString]:
 
 def _tokens(text: str, language: str) -> Iterator[tuple[str, str]]:
     """Class and text of each token; what time does not suffice for comes as one plain one."""
-    ends = time.monotonic() + SECONDS
+    lexer = _lexer(language)
+    ends = time.thread_time() + SECONDS
     at = 0
-    for start, kind, value in _lexer(language).get_tokens_unprocessed(text):
-        if time.monotonic() > ends:
+    for start, kind, value in lexer.get_tokens_unprocessed(text):
+        if time.thread_time() > ends:
             break
         yield _class_of(kind), value
         at = start + len(value)
@@ -100,7 +101,9 @@ def _span(name: str, text: str) -> str:
 
 @cache
 def _lexer(language: str) -> Lexer:
-    return get_lexer_by_name(language, stripnl=False, ensurenl=False)
+    lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
+    list(lexer.get_tokens_unprocessed("\n"))  # compiles its patterns, which takes its own time
+    return lexer
 
 
 @cache

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from django.urls import path
 
-from console.views import auth, diffs, docs, pausing, ports, sandbox, sandboxes, tokens, usage
+from console.views import (
+    auth,
+    diffs,
+    docs,
+    files,
+    pausing,
+    ports,
+    sandbox,
+    sandboxes,
+    tokens,
+    usage,
+)
 
 urlpatterns = [
     path("", sandboxes.overview, name="overview"),
@@ -22,6 +33,18 @@ urlpatterns = [
     path("sandboxes/<str:sandbox_id>/resume/", pausing.resume, name="sandbox-resume"),
     path("sandboxes/<str:sandbox_id>/terminate/", sandbox.sandbox_end, name="sandbox-terminate"),
     path("sandboxes/<str:sandbox_id>/events/<int:seq>/diff/", diffs.diff, name="sandbox-diff"),
+    path("sandboxes/<str:sandbox_id>/files/", files.files, name="sandbox-files"),
+    path("sandboxes/<str:sandbox_id>/files/tree/", files.tree, name="sandbox-files-tree"),
+    path("sandboxes/<str:sandbox_id>/files/edit/", files.edit, name="sandbox-files-edit"),
+    path("sandboxes/<str:sandbox_id>/files/new/", files.make, name="sandbox-files-make"),
+    path("sandboxes/<str:sandbox_id>/files/rename/", files.rename, name="sandbox-files-rename"),
+    path("sandboxes/<str:sandbox_id>/files/delete/", files.delete, name="sandbox-files-delete"),
+    path("sandboxes/<str:sandbox_id>/files/upload/", files.upload, name="sandbox-files-upload"),
+    path("sandboxes/<str:sandbox_id>/files/link/", files.link, name="sandbox-files-link"),
+    path(
+        "sandboxes/<str:sandbox_id>/files/download/", files.download, name="sandbox-files-download"
+    ),
+    path("sandboxes/<str:sandbox_id>/files/image/", files.image, name="sandbox-files-image"),
     path("sandboxes/<str:sandbox_id>/files/history/", diffs.history, name="sandbox-file-history"),
     path("tokens/", tokens.tokens, name="tokens"),
     path("tokens/<str:token_id>/revoke/", tokens.token_end, name="token-end"),

@@ -18,7 +18,10 @@ class Tab:
     icon: str
 
 
-TABS = (Tab("sandbox", "Timeline", "prompt"),)
+TABS = (
+    Tab("sandbox", "Timeline", "prompt"),
+    Tab("sandbox-files", "Files", "folder"),
+)
 
 
 def tab_to_return_to(request: HttpRequest, sandbox_id: str) -> str:

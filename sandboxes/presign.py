@@ -1,8 +1,8 @@
 """Links that carry one file: who has one may fetch or send that file, until it expires.
 
-A link names the method, the sandbox, the path, its last second and the token that made it, and is
-signed over all five; nothing about it is stored. It is good only while its token is, so revoking
-the token ends its links too.
+A link names the method, the sandbox, the path, its last second and who made it, a token or a member
+of the account, and is signed over all five; nothing about it is stored. It is good only while its
+maker is, so revoking the token, or ending the membership, ends its links too.
 """
 
 from __future__ import annotations
@@ -20,9 +20,13 @@ from django.conf import settings
 from django.utils.crypto import salted_hmac
 
 from accounts.asking import asker
+from accounts.database import in_database
+from accounts.models import User
 from accounts.policy import TOKEN_ROLE, Principal, Scope, require
+from accounts.selectors import principal_of_user
 from sandboxes.errors import BadLink, InvalidRequest
 from sandboxes.limits import check_path
+from sandboxes.models import Sandbox
 from sandboxes.selectors import SANDBOX_ID, Target
 from timeline.events import Actor
 
@@ -30,6 +34,7 @@ PREFIX: Final = "/files/"
 EXPIRES_MIN: Final = 60
 EXPIRES_MAX: Final = 3600
 Method = Literal["GET", "PUT"]
+_PERSON: Final = "person:"
 _SALT: Final = "sandboxes.presign"
 _SCOPES: Final[dict[Method, Scope]] = {"GET": Scope.SANDBOXES_READ, "PUT": Scope.SANDBOXES_WRITE}
 
@@ -43,24 +48,30 @@ WHERE t.id = %s AND t.revoked_at IS NULL AND (t.expires_at IS NULL OR t.expires_
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What one link allows. ``expires`` in Unix seconds."""
+    """What one link allows. ``expires`` in Unix seconds; ``maker`` is a token's id, or a person's
+    with their account's."""
 
     method: Method
     sandbox_id: str
     path: str
     expires: int
-    token_id: str
+    maker: str
 
     def signature(self) -> str:
-        fields = [self.method, self.sandbox_id, self.path, self.expires, self.token_id]
+        fields = [self.method, self.sandbox_id, self.path, self.expires, self.maker]
         digest = salted_hmac(_SALT, orjson.dumps(fields), algorithm="sha256").digest()
         return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
     @property
-    def url(self) -> str:
+    def address(self) -> str:
+        """Without the origin, for a page that has one."""
         place = PREFIX + self.sandbox_id + quote(self.path, safe="/")
-        query = {"expires": self.expires, "by": self.token_id, "signature": self.signature()}
-        return f"{settings.ORKESTR_BASE_URL}{place}?{urlencode(query)}"
+        query = {"expires": self.expires, "by": self.maker, "signature": self.signature()}
+        return f"{place}?{urlencode(query)}"
+
+    @property
+    def url(self) -> str:
+        return settings.ORKESTR_BASE_URL + self.address
 
     @property
     def expires_at(self) -> str:
@@ -89,27 +100,41 @@ def link_make(
         raise InvalidRequest(
             "path must name a file plainly, without //, /./ and /../, and end in its name."
         )
-    if principal.token_id is None:
-        raise InvalidRequest("Links are made with a token; send one.")
-    return Link(method, sandbox_id, path, int(time.time()) + expires_in, principal.token_id)
+    maker = principal.token_id or f"{_PERSON}{principal.user_id}:{principal.account_id}"
+    return Link(method, sandbox_id, path, int(time.time()) + expires_in, maker)
 
 
 async def link_open(*, method: str, raw_path: bytes, query: bytes) -> Opened:
     """A link as it came back, HEAD by one for GET. Raises ``BadLink``."""
     link = _checked("GET" if method == "HEAD" else method, raw_path, query)
-    row = await asker().row(_HOLDER, [link.sandbox_id, link.token_id])
+    if link.maker.startswith(_PERSON):
+        return await in_database(_by_person, link)
+    row = await asker().row(_HOLDER, [link.sandbox_id, link.maker])
     if row is None:
         raise BadLink("The token that made this link was revoked or has expired; ask for another.")
     account_id, name, lookup, scopes, *target = row
     principal = Principal(
         account_id=account_id,
-        actor=Actor("token", id=link.token_id, name=name, prefix=f"ork_{lookup}"),
+        actor=Actor("token", id=link.maker, name=name, prefix=f"ork_{lookup}"),
         scopes=frozenset(scopes),
         role=TOKEN_ROLE,
-        token_id=link.token_id,
+        token_id=link.maker,
     )
     require(principal, _SCOPES[link.method])
     return Opened(link, principal, Target(*target) if target[0] is not None else None)
+
+
+def _by_person(link: Link) -> Opened:
+    """For whoever made it, as their role is now."""
+    user_id, _, account_id = link.maker.removeprefix(_PERSON).partition(":")
+    user = User.objects.filter(pk=user_id, is_active=True).first()
+    principal = principal_of_user(user=user, account_id=account_id) if user else None
+    if principal is None:
+        raise BadLink("Whoever made this link is no member of the account any more.")
+    require(principal, _SCOPES[link.method])
+    row = Sandbox.objects.filter(id=link.sandbox_id, account_id=account_id).first()
+    target = Target(row.id, row.status, row.reason, row.auto_resume) if row else None
+    return Opened(link, principal, target)
 
 
 def _checked(method: str, raw_path: bytes, query: bytes) -> Link:
@@ -126,7 +151,7 @@ def _read(method: str, raw_path: bytes, query: bytes) -> tuple[Link, str]:
     try:
         place = unquote_to_bytes(raw_path[len(PREFIX) :]).decode()
         fields = dict(parse_qsl(query.decode("ascii"), strict_parsing=True, max_num_fields=8))
-        expires, token_id, signature = fields["expires"], fields["by"], fields["signature"]
+        expires, maker, signature = fields["expires"], fields["by"], fields["signature"]
     except (ValueError, KeyError):
         raise _changed() from None
     sandbox_id, path = place[:30], place[30:]
@@ -134,7 +159,7 @@ def _read(method: str, raw_path: bytes, query: bytes) -> tuple[Link, str]:
     if method not in _SCOPES or not SANDBOX_ID.fullmatch(sandbox_id) or not is_plain:
         raise _changed()
     kind: Method = "GET" if method == "GET" else "PUT"
-    return Link(kind, sandbox_id, path, int(expires), token_id), signature
+    return Link(kind, sandbox_id, path, int(expires), maker), signature
 
 
 def _changed() -> BadLink:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django import template
@@ -43,7 +43,8 @@ def sandbox_tabs(context: Context, sandbox_id: str) -> dict[str, Any]:
     """The strip that leads from one page of a sandbox to the others; a single tab shows none."""
     path = context["request"].path
     links = [(tab, reverse(tab.name, args=[sandbox_id])) for tab in TABS]
-    return {"tabs": [(tab, href, href == path) for tab, href in links] if links[1:] else []}
+    here = max((href for _, href in links if path.startswith(href)), key=len, default="")
+    return {"tabs": [(tab, href, href == here) for tab, href in links] if links[1:] else []}
 
 
 @register.simple_tag
@@ -67,6 +68,12 @@ def ago(moment: datetime | None) -> SafeString | str:
     return format_html(
         '<time datetime="{}" data-ago>{}</time>', moment.isoformat(), _ago(seconds, moment)
     )
+
+
+@register.filter
+def unix_ago(seconds: float) -> SafeString | str:
+    """The same for Unix seconds, which may be any number: a file says when it was changed."""
+    return ago(datetime.fromtimestamp(min(max(seconds, 0.0), 4e9), tz=UTC))
 
 
 def _ago(seconds: float, moment: datetime) -> str:

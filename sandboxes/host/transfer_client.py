@@ -16,11 +16,13 @@ WHOLE: Final = 1 << 62
 
 
 class Incoming:
-    """A file that comes. ``size`` is of all of it, ``modified_at`` in Unix seconds."""
+    """A file that comes. ``size`` is of all of it, ``modified_at`` in Unix seconds, ``mode`` its
+    permission bits."""
 
     def __init__(self, header: dict[str, Any], reader: asyncio.StreamReader) -> None:
         self.size: int = header["size"]
         self.modified_at: float = header["modified_at"]
+        self.mode: int = header["mode"]
         self._reader = reader
 
     async def next(self) -> bytes:

@@ -21,6 +21,7 @@ class Tab:
 TABS = (
     Tab("sandbox", "Timeline", "prompt"),
     Tab("sandbox-files", "Files", "folder"),
+    Tab("sandbox-network", "Network", "shield"),
 )
 
 

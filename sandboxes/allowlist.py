@@ -39,9 +39,10 @@ def policy_of(sandbox: Sandbox) -> Policy:
     """What ``sandbox`` may reach; nothing unless its network is restricted."""
     if sandbox.network != "restricted":
         return Policy()
+    added = Policy.of(sandbox.added_domains).rules
     if sandbox.allow_domains is not None:
-        return Policy.of(sandbox.allow_domains)
-    return default_policy()
+        return Policy((*Policy.of(sandbox.allow_domains).rules, *added))
+    return Policy((*default_policy().rules, *added))
 
 
 def default_policy() -> Policy:

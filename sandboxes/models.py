@@ -149,6 +149,7 @@ class Sandbox(models.Model):
     ``missing_since`` is when the host was first seen not to know a sandbox that should run.
     ``volume_name`` is what its volume is called, whatever becomes of that later.
     ``allow_domains`` is a restricted network's own allowlist; null where the default one applies.
+    ``added_domains`` were allowed beside either while it ran.
     ``preview_auth``: whoever looks at one of its ports must show its token (sandboxes/previews.py).
     ``turned_at`` is when it last began to run, to be paused or to be resumed; ``snapshot_id`` and
     what follows it tell of the last pause, ``paused_expires_at`` null when it is kept for ever.
@@ -168,6 +169,7 @@ class Sandbox(models.Model):
     disk_mb = models.PositiveIntegerField()
     network = models.CharField(max_length=16)
     allow_domains = ArrayField(models.CharField(max_length=253), null=True, blank=True)
+    added_domains = ArrayField(models.CharField(max_length=253), default=list, blank=True)
     volume = models.ForeignKey(
         Volume, on_delete=models.SET_NULL, null=True, related_name="sandboxes", db_index=False
     )

@@ -32,6 +32,7 @@ class Kind(StrEnum):
     FILE_MADE = "file.made"
     NETWORK_ALLOWED = "network.allowed"
     NETWORK_DENIED = "network.denied"
+    NETWORK_OPENED = "network.opened"
     NETWORK_PREVIEW = "network.preview"
     SNAPSHOT_CREATED = "snapshot.created"
     VOLUME_ATTACHED = "volume.attached"

@@ -20,6 +20,27 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _PATH = KeyTextTransform("path", "data")
 _NEWEST_WRITES = 1000
+_REACHED = """
+    SELECT coalesce(data->>'host', ''), coalesce((data->>'port')::bigint, 0),
+        kind = 'network.allowed',
+        sum(coalesce((data->>'left_out')::bigint, 0)
+            + CASE WHEN coalesce(data->>'host', '') = '' THEN 0 ELSE 1 END)::bigint,
+        sum(coalesce((data->>'bytes_up')::bigint, 0))::bigint,
+        sum(coalesce((data->>'bytes_down')::bigint, 0))::bigint,
+        max(at), max(seq),
+        coalesce((array_agg(data->>'allow' ORDER BY seq DESC))[1], ''),
+        coalesce((array_agg(data->>'detail' ORDER BY seq DESC))[1], '')
+    FROM (
+        (SELECT seq, at, kind, data FROM timeline_event
+         WHERE sandbox_id = %(sandbox_id)s AND kind = 'network.allowed'
+         ORDER BY seq DESC LIMIT %(newest)s)
+        UNION ALL
+        (SELECT seq, at, kind, data FROM timeline_event
+         WHERE sandbox_id = %(sandbox_id)s AND kind = 'network.denied'
+         ORDER BY seq DESC LIMIT %(newest)s)
+    ) AS newest
+    GROUP BY 1, 2, 3 ORDER BY max(seq) DESC LIMIT %(limit)s
+"""
 _MISSING = """
     SELECT before + 1, seq - 1 FROM (
         SELECT seq, lag(seq, 1, %(first)s - 1) OVER (ORDER BY seq) AS before
@@ -54,6 +75,34 @@ class WrittenFile:
     seq: int
     at: datetime
     writes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A host and port as a sandbox reached, or did not reach it: sums over its connections.
+
+    ``allow`` is the domain that would open it, empty where that would not help; ``detail`` the
+    sentence of the newest denial; ``seq`` of the newest connection.
+    """
+
+    host: str
+    port: int
+    allowed: bool
+    count: int
+    bytes_up: int
+    bytes_down: int
+    at: datetime
+    seq: int
+    allow: str
+    detail: str
+
+
+def reached_hosts(*, sandbox_id: str, newest: int = 20_000, limit: int = 300) -> list[Reached]:
+    """Whom a sandbox's ``newest`` allowed and denied connections went to, the last first."""
+    values: dict[str, str | int] = {"sandbox_id": sandbox_id, "newest": newest, "limit": limit}
+    with connection.cursor() as cursor:
+        cursor.execute(_REACHED, values)
+        return [Reached(*row) for row in cursor.fetchall()]
 
 
 def events_after(

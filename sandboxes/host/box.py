@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from sandboxes.host.client import CreateSpec
-from sandboxes.host.egress.policy import Policy
+from sandboxes.host.egress.policy import Policy, Rule
 from sandboxes.host.networks import MODES
 from sandboxes.host.paused import Paused
 from sandboxes.host.slots import Slot
@@ -82,9 +82,12 @@ class State:
             return None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Box:
-    """One running sandbox, for its commands and files; see ``sandboxes.host.types.Box``."""
+    """One running sandbox, for its commands and files; see ``sandboxes.host.types.Box``.
+
+    Only ``allow`` changes its specification.
+    """
 
     spec: CreateSpec
     directory: Path
@@ -117,6 +120,14 @@ class Box:
     @property
     def memory_mb(self) -> int:
         return self.spec.memory_mb
+
+    def allow(self, rule: Rule) -> bool:
+        """Add to what its restricted network may reach; False when that is there already."""
+        policy = Policy.from_json(self.spec.rules)
+        if rule in policy.rules:
+            return False
+        self.spec = replace(self.spec, rules=Policy((*policy.rules, rule)).to_json())
+        return True
 
     def save(
         self, status: Status, *, ending: Ending | None = None, paused: Paused | None = None

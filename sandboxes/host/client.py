@@ -210,6 +210,10 @@ class HostClient:
         """The package registries that the host's machine uses, as rules of an allowlist."""
         return Policy.from_json((await self._call("registries")).header["rules"]).rules
 
+    async def allow(self, sandbox_id: str, domain: str) -> None:
+        """Open a restricted network to a domain and all below it, over TLS, from now on."""
+        await self._call("allow", {"sandbox_id": sandbox_id, "domain": domain})
+
     async def metrics(self, sandbox_id: str, *, since: int = 0) -> MetricsInfo:
         """What a sandbox uses; samples later than the Unix second ``since``. Code: not_found."""
         fields = {"sandbox_id": sandbox_id, "since": since}

@@ -93,6 +93,16 @@ class Connections:
             mode, policy = cast(Mode, spec.network), Policy.from_json(spec.rules)
             await self._networks.attach(mode, spec.sandbox_id, slot.identity.pid, policy=policy)
 
+    async def apply(self, spec: CreateSpec) -> None:
+        """Its allowlist as it is now, for what is open too. Raises ``HostError``."""
+        try:
+            await self._networks.update(spec.sandbox_id, Policy.from_json(spec.rules))
+        except (KeyError, *FAILURES) as error:
+            raise HostError(
+                "network_unavailable",
+                f"The egress proxy did not take the change ({error}); try again.",
+            ) from error
+
     def follow(
         self, sandbox_id: str, journal: JournalWriter, *, told: frozenset[str] = frozenset()
     ) -> None:

@@ -24,6 +24,7 @@ from sandboxes.host.box import (
 from sandboxes.host.client import CreateSpec, TemplateInfo
 from sandboxes.host.commands import Commands
 from sandboxes.host.connections import Connections
+from sandboxes.host.egress.policy import Rule
 from sandboxes.host.files import Files
 from sandboxes.host.images.store import NAMES, Store, Template, TemplateError
 from sandboxes.host.limits import LimitWatch
@@ -309,6 +310,22 @@ class Host:
             captured = await in_thread(self.threads, finish)
             live.box.journal.append(event(captured.size_mb))
         return captured
+
+    async def allow(self, sandbox_id: str, domain: str) -> None:
+        """Open a restricted network to a domain, over TLS. Idempotent. Raises ``HostError``."""
+        live = self.found(sandbox_id)
+        if live.box.spec.network != "restricted":
+            raise HostError("invalid", "Only a restricted network has an allowlist.")
+        try:
+            rule = Rule(domain)
+            async with live.pause.lock:
+                self.found(sandbox_id)
+                if live.box.allow(rule):
+                    paused = live.pause.state
+                    live.box.save("paused" if paused else "running", paused=paused)
+        except ValueError as error:
+            raise HostError("invalid", str(error)) from error
+        await self.connections.apply(live.box.spec)
 
     async def terminate(self, sandbox_id: str, *, actor: Actor, reason: str) -> None:
         """End a sandbox; returns when nothing of it runs and its last event is written."""

@@ -201,6 +201,10 @@ class Server:
         await self._host.metering.stored(call.texts("sandbox_ids"))
         await call.send({"ok": True})
 
+    async def _allow(self, call: Call) -> None:
+        await self._host.allow(call.sandbox_id, call.text("domain"))
+        await call.send({"ok": True})
+
     async def _shutdown(self, call: Call) -> None:
         await self._host.end_all(actor=call.actor)
         await call.send({"ok": True})
@@ -302,6 +306,7 @@ _HANDLERS: Mapping[str, Callable[[Server, Call], Awaitable[None]]] = {
     "metrics": Server._metrics,
     "meters": Server._meters,
     "meters_stored": Server._meters_stored,
+    "allow": Server._allow,
     "shutdown": Server._shutdown,
     "exec": Server._exec,
     "exec_stream": Server._exec_stream,

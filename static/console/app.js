@@ -94,6 +94,12 @@ document.addEventListener("keydown", (event) => {
   next.focus();
 });
 
+// What cannot be taken back names itself once more before it is sent.
+document.addEventListener("submit", (event) => {
+  const question = event.target.dataset?.confirm;
+  if (question && !confirm(question)) event.preventDefault();
+}, true);
+
 // Requests that fail say so; an ended session leads to the sign-in.
 document.addEventListener("htmx:responseError", ({ detail }) => {
   const { status } = detail.xhr;

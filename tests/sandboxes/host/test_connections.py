@@ -151,6 +151,28 @@ async def test_any_other_host_is_refused_and_the_event_says_what_to_allow(place:
     await sandbox.terminate()
 
 
+async def test_a_domain_is_allowed_while_a_sandbox_runs_and_stays_so_over_a_killed_host(
+    place: Place,
+) -> None:
+    sandbox = await place.sandbox("restricted", "git.example.org")
+    page = "curl -sS https://www.example.org/page"
+    assert "403" in await sandbox.fails(page)
+    for _ in range(2):
+        await place.host.client.allow(sandbox.id, "www.example.org")
+    assert await sandbox.output(page) == "hello from the web\n"
+    place.host.kill()
+    await asyncio.to_thread(place.on_machine, "start")
+    assert await sandbox.output(page) == "hello from the web\n"
+    for domain, said in (("https://x", "https://x"), ("10.0.0.1", "10.0.0.1")):
+        with pytest.raises(HostError, match=said):
+            await place.host.client.allow(sandbox.id, domain)
+    await sandbox.terminate()
+    offline = await place.sandbox("off")
+    with pytest.raises(HostError, match="restricted"):
+        await place.host.client.allow(offline.id, "www.example.org")
+    await offline.terminate()
+
+
 async def test_restricted_reaches_nothing_but_its_proxy(place: Place) -> None:
     other = await place.sandbox("open")
     address = (await other.output("hostname -I")).split()[0]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from asgiref.sync import async_to_sync
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -24,6 +26,10 @@ from sandboxes.services import host_client, why_not
 
 CAPTURE_SECONDS: Final = 180
 """Longer than any capture may take: whoever began it is gone."""
+
+BATCH: Final = 100
+
+logger = logging.getLogger(__name__)
 
 _capturing: set[asyncio.Task[Snapshot]] = set()
 
@@ -50,7 +56,8 @@ async def _create(principal: Principal, sandbox_id: str, name: str) -> Snapshot:
             sandbox_id, snapshot_id=snapshot.id, name=name, actor=principal.actor
         )
     except HostError as error:
-        await in_database(snapshot_failed, snapshot_id=snapshot.id, detail=error.message)
+        if error.code != "host_unreachable":  # else it may have a copy, which the reaper removes
+            await in_database(snapshot_failed, snapshot_id=snapshot.id, detail=error.message)
         raise
     return await in_database(snapshot_ready, snapshot_id=snapshot.id, size_mb=size_mb)
 
@@ -98,10 +105,17 @@ def snapshot_failed(*, snapshot_id: str, detail: str) -> None:
 
 
 def give_up_capturing(*, now: datetime) -> None:
-    """Fail what nobody finished because the process that began it died."""
+    """Fail what nobody finished because the process that began it died, and remove the copy."""
     before = now - timedelta(seconds=CAPTURE_SECONDS)
     stuck = Snapshot.objects.filter(status=SnapshotStatus.CAPTURING, created_at__lt=before)
-    stuck.update(status=SnapshotStatus.FAILED, error="The server stopped meanwhile; take another.")
+    for snapshot_id in list(stuck.values_list("id", flat=True)[:BATCH]):
+        try:
+            async_to_sync(host_client().snapshot_drop)(snapshot_id)
+        except HostError as error:
+            logger.warning("the copy of %s stays for now: %s", snapshot_id, error.message)
+        else:
+            why = "The server stopped meanwhile; take another."
+            snapshot_failed(snapshot_id=snapshot_id, detail=why)
 
 
 async def snapshot_delete(*, principal: Principal, snapshot_id: str) -> None:

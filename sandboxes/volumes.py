@@ -27,7 +27,7 @@ from accounts.policy import Principal, Scope, require
 from accounts.services import audit_record
 from sandboxes import volume_limits
 from sandboxes.api.replies import volume_json
-from sandboxes.errors import VolumeExists, VolumeInUse, VolumeNotFound
+from sandboxes.errors import InvalidRequest, VolumeExists, VolumeInUse, VolumeNotFound
 from sandboxes.host.types import HostError
 from sandboxes.host.volume_client import VolumeClient
 from sandboxes.models import ENDED, Sandbox, Volume
@@ -300,6 +300,26 @@ async def _drop_all(volume_ids: Sequence[str]) -> list[str]:
     """Those of which the host has no disk any more."""
     gone = await asyncio.gather(*map(_drop, volume_ids))
     return [one for one, is_gone in zip(volume_ids, gone, strict=True) if is_gone]
+
+
+def strays() -> list[str]:
+    """Disks on the host of which there has never been a row here. Raises ``HostError``.
+
+    They may be all that is left of somebody's data, after a backup was brought back: the reaper
+    leaves them alone.
+    """
+    found = async_to_sync(_host().volume_ids)()
+    known = set(Volume.objects.filter(id__in=found).values_list("id", flat=True))
+    return [one for one in found if one not in known]
+
+
+def strays_remove(volume_ids: Sequence[str]) -> None:
+    """Remove these disks, all of them or none. Raises ``InvalidRequest`` and ``HostError``."""
+    owned = sorted(set(volume_ids) - set(strays())) if volume_ids else []
+    if owned:
+        raise InvalidRequest(f"{owned[0]} is not a disk that the database does not know.")
+    for volume_id in volume_ids:
+        async_to_sync(_host().volume_drop)(volume_id)
 
 
 def _tell(volume: Volume, kind: EventType, **more: object) -> None:

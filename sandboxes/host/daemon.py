@@ -6,6 +6,7 @@ import asyncio
 import logging
 import shutil
 import time
+from collections import ChainMap
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -84,7 +85,9 @@ class Host:
         self.snapshots = Snapshots(maker)
         self.volumes = Volumes(maker)
         self._live: dict[str, Live] = {}
-        self._creating: set[str] = set()
+        self._creating: dict[str, None] = {}
+        #: Ids of sandboxes that are here or being made, as of whenever it is looked at.
+        self.known = ChainMap[str, object](self._live, self._creating)  # type: ignore[arg-type]
         self._tasks: set[asyncio.Task[None]] = set()
         self._retired = endings.Retired(shipper)
         self.connections = Connections(maker.places, maker.ids)
@@ -194,7 +197,7 @@ class Host:
             raise HostError("invalid", "A sandbox with this id is on this host already.")
         if not self.has_room():
             raise HostError("host_full", "This host's disk is nearly full; end some sandboxes.")
-        self._creating.add(spec.sandbox_id)
+        self._creating[spec.sandbox_id] = None
         try:
             template = self._template(spec.template)
             slot, attached = await self._connected_slot(spec, template, actor)
@@ -205,7 +208,7 @@ class Host:
             env = environment(template.env, network, spec.env)
             await self._begin(spec, directory, env, slot, events)
         finally:
-            self._creating.discard(spec.sandbox_id)
+            del self._creating[spec.sandbox_id]
         return boot_ms
 
     def _template(self, name: str) -> Template:

@@ -132,9 +132,10 @@ class Nat:
 
     async def sweep(self, known: Collection[str]) -> list[str]:
         """Take down the interfaces of sandboxes not ``known``; their ids."""
-        gone = [link for name, link in (await self.links()).items() if name not in known]
-        for link in gone:
-            await self._remove(link)
+        async with self._lock:  # one that is being made has no sandbox's name yet
+            gone = [link for name, link in (await self.links()).items() if name not in known]
+            for link in gone:
+                await self._remove(link)
         return [link.sandbox_id for link in gone]
 
     async def teardown(self) -> None:

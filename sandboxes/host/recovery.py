@@ -41,7 +41,7 @@ async def recover(host: Host) -> None:
             live.limits.rebase()
             waiting.append(_reattach(host, live))
     await asyncio.gather(*waiting)
-    await host.connections.sweep(host.ids())
+    await host.connections.sweep(host.known.keys())
     await in_thread(host.threads, partial(sweep, host.maker))
 
 
@@ -69,10 +69,13 @@ def _found(host: Host) -> list[Remains]:
     return found
 
 
-async def sweep_later(host: Host) -> None:
-    """Once more: a runtime that outlived the killed host may have started something since."""
-    await asyncio.sleep(_SWEEP_SECONDS)
-    await in_thread(host.threads, partial(sweep, host.maker))
+async def sweep_again(host: Host) -> None:
+    """Until cancelled: a runtime that outlived a killed host may have started something since,
+    and what could not be taken away when its sandbox ended perhaps can be now."""
+    while True:
+        await asyncio.sleep(_SWEEP_SECONDS)
+        await host.connections.sweep(host.known.keys())
+        await in_thread(host.threads, partial(sweep, host.maker))
 
 
 def sweep(maker: SlotMaker) -> None:

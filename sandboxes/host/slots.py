@@ -291,7 +291,16 @@ class SlotMaker:
         self.discard(slot.name, slot.index)
 
     def discard(self, name: str, index: int | None = None) -> None:
-        """Remove whatever there is of a slot by that name, running or half made."""
+        """Remove whatever there is of a slot by that name, running or half made.
+
+        What cannot be removed now belongs to nobody, and is found by the next sweep.
+        """
+        try:
+            self._discard(name, index)
+        finally:
+            self._held.discard(name)
+
+    def _discard(self, name: str, index: int | None) -> None:
         noted = self._noted(name)
         index = noted.get("index") if index is None else index
         group = self.group(name)
@@ -304,7 +313,6 @@ class SlotMaker:
             raise HostError("internal", f"Processes of slot {name} do not die; they are left.")
         _strip(self.places.stage / name)
         shutil.rmtree(self.places.slots / name, ignore_errors=True)
-        self._held.discard(name)
         if index is not None:
             self.ids.release(index)
 

@@ -18,10 +18,20 @@ def main() -> int:
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     django.setup()
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    from tests.bench import events, memory, metering, packages, pausing, report, speed, transfers
+    from tests.bench import (
+        events,
+        memory,
+        metering,
+        packages,
+        pausing,
+        report,
+        speed,
+        transfers,
+        volumes,
+    )
     from tests.bench.platform import platform
 
-    parts = (speed, packages, pausing, events, memory, transfers, metering)
+    parts = (speed, packages, pausing, volumes, events, memory, transfers, metering)
     measurements = {name: run for part in parts for name, run in part.MEASUREMENTS.items()}
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="name", help=", ".join(measurements))

@@ -6,10 +6,12 @@ import json
 import os
 import signal
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from asgiref.sync import async_to_sync
 from orkestr import Sandbox, SandboxNotReady
+from orkestr._client import OrkestrClient
 
 from sandboxes.host.client import CreateSpec, HostClient
 from sandboxes.limits import SandboxRequest
@@ -20,7 +22,7 @@ from tests.cast import Cast
 from tests.stack import Stack
 from tests.waiting import until
 from timeline.events import SYSTEM
-from timeline.selectors import events_after
+from timeline.selectors import events_after, verify
 
 
 def on_host(stack: Stack) -> list[str]:
@@ -98,3 +100,37 @@ def test_a_sandbox_whose_first_process_is_killed_fails_and_says_so(
         sandbox.exec("true")
     kinds = [event.kind for event in events_after(sandbox_id=sandbox.id)]
     assert kinds.count("sandbox.failed") == 1
+
+
+def test_what_expires_while_nobody_looks_ends_once_somebody_does(
+    stack: Stack, sandbox_client: OrkestrClient
+) -> None:
+    """Worker and beat are dead, then the worker dies again in the middle of ending them."""
+    running = [Sandbox.create(template="debian-12", volume=f"v{n}") for n in range(4)]
+    paused = Sandbox.create(template="debian-12")
+    paused.pause()
+    ids = {one.id for one in (*running, paused)}
+    stack.kill("beat")
+    stack.kill("worker")
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    Row.objects.filter(id__in=ids).update(expires_at=past)
+    Row.objects.filter(id=paused.id).update(paused_expires_at=past)
+    stack.start("worker")
+    stack.start("beat")
+    until(lambda: not ids <= set(on_host(stack)), what="one of them is ended")
+    stack.restart("worker")
+    ended = Row.objects.filter(id__in=ids, status=Status.TERMINATED)
+    until(lambda: ended.count() == len(ids), seconds=60, what="all of them are ended")
+    reasons = dict(ended.values_list("id", "reason"))
+    assert reasons.pop(paused.id) == "paused_expired"
+    assert set(reasons.values()) == {"expired"}
+    assert not ids & set(on_host(stack))
+    for sandbox_id in ids:
+        until(partial(is_told, sandbox_id), what="its end is told")
+        kinds = [event.kind for event in events_after(sandbox_id=sandbox_id)]
+        assert kinds.count("sandbox.terminated") == 1
+        assert verify(sandbox_id=sandbox_id).gapless
+
+
+def is_told(sandbox_id: str) -> bool:
+    return events_after(sandbox_id=sandbox_id)[-1].kind == "sandbox.terminated"

@@ -128,12 +128,17 @@ def test_one_that_is_not_ready_cannot_be_forked(http: httpx.Client, sandbox: San
     assert (answer.status_code, "code" in answer.json()) == (409, False)
 
 
-def test_one_that_nobody_finished_fails(sandbox: Sandbox) -> None:
+def test_one_that_nobody_finished_fails_and_its_copy_is_removed(
+    stack: Stack, sandbox: Sandbox
+) -> None:
     snapshot = sandbox.snapshot()
+    copy = stack.layout.host / "snapshots" / snapshot.id
+    assert copy.is_dir()
     long_ago = datetime.now(UTC) - timedelta(hours=1)
     Row.objects.filter(id=snapshot.id).update(status="capturing", created_at=long_ago)
     until(lambda: Snapshot.get(snapshot.id).status == "failed", what="it is given up")
     assert Snapshot.get(snapshot.id).error_message
+    assert not copy.exists()
 
 
 @pytest.mark.parametrize("name", ["x" * 101, "a\x00b"])

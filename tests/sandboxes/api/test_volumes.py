@@ -10,10 +10,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from django.core.management import CommandError, call_command
 from orkestr import APIError, PlanLimitError, Sandbox, SandboxNotFound, SandboxNotReady, Volume
 from orkestr._client import OrkestrClient
 
 from sandboxes.models import Volume as Row
+from sandboxes.models import new_volume_id
 from sandboxes.webhooks.models import Delivery, Webhook
 from sandboxes.webhooks.signing import new_salt
 from tests.cast import Cast
@@ -284,3 +286,20 @@ def test_a_name_that_is_taken_says_so(http: httpx.Client) -> None:
     answer = http.post("/v1/sandboxes/volumes", json={"name": "x"})
     assert answer.status_code == 409
     assert "another name" in answer.json()["detail"]
+
+
+def test_a_disk_without_a_row_is_left_to_an_operator(
+    stack: Stack, sandbox_client: OrkestrClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Sandbox.create(template="debian-12", volume="owned"):
+        pass
+    volume_id, stray = only().id, new_volume_id()
+    disk_of(stack, stray).touch()
+    with pytest.raises(CommandError, match=volume_id):
+        call_command("volumes", "--remove", stray, volume_id)
+    call_command("volumes")
+    assert capsys.readouterr().out.split() == [stray]
+    call_command("volumes", "--remove", stray)
+    assert capsys.readouterr().out == ""
+    assert not disk_of(stack, stray).exists()
+    assert disk_of(stack, volume_id).exists()

@@ -165,7 +165,7 @@ class HostProcess:
 
     def traces(self) -> list[str]:
         """What the machine still holds of any sandbox of this host."""
-        images = str(self.places.slots)
+        images = str(self.directory)
         loops = [
             path.parent.parent.name
             for path in Path("/sys/block").glob("loop*/loop/backing_file")

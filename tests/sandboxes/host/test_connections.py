@@ -327,6 +327,33 @@ async def test_a_sandbox_killed_from_outside_leaves_no_network_behind(place: Pla
     )
 
 
+async def test_of_creates_cut_short_by_a_killed_host_no_network_is_left(place: Place) -> None:
+    specs = [new_spec(network=network) for network in ("open", "restricted") * 3]
+    creates = [asyncio.ensure_future(place.host.client.create(s, actor=ACTOR)) for s in specs]
+    await asyncio.wait(creates, return_when=asyncio.FIRST_COMPLETED)
+    place.host.kill()
+    await asyncio.gather(*creates, return_exceptions=True)
+    await asyncio.to_thread(place.on_machine, "start")
+    known = set(await place.host.client.sandboxes())
+
+    def ours() -> set[str]:
+        rows = json.loads(on_machine(place.world, "ip", "-j", "link", "show"))
+        names = {str(row["ifname"]): str(row.get("ifalias", "")).split(" ")[0] for row in rows}
+        return {alias for name, alias in names.items() if name.startswith(prefix)}
+
+    prefix = f"ork{place.host.places.stage.name[-4:]}"
+    opened = {spec.sandbox_id for spec in specs if spec.network == "open"}
+    await asyncio.to_thread(until, lambda: ours() == known & opened, what="no other is left")
+    stray = ("ip", "link", "add", f"{prefix}zzzz", "type", "veth", "peer", "name", "other")
+    on_machine(place.world, *stray)
+    for sandbox_id in known:
+        await place.host.client.terminate(sandbox_id, actor=ACTOR, reason="requested")
+    nobodys = place.host.places.slots / "deadbeef"
+    nobodys.mkdir()
+    await asyncio.to_thread(until, lambda: ours() == set(), seconds=60, what="strays are taken")
+    await asyncio.to_thread(until, lambda: not nobodys.exists(), seconds=60, what="all strays")
+
+
 def test_the_proxy_has_no_rights_and_holds_no_mount_of_its_host(place: Place) -> None:
     stage = str(place.host.places.stage)
     assert stage not in Path(f"/proc/{place.proxy()}/mounts").read_text()

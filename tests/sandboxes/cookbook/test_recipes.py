@@ -9,9 +9,17 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
-from orkestr import ExecTimeout, PlanLimitError, Sandbox, SandboxNotReady
+from orkestr import (
+    AuthError,
+    ExecTimeout,
+    PlanLimitError,
+    Sandbox,
+    SandboxNotFound,
+    SandboxNotReady,
+)
 from orkestr._client import OrkestrClient
 
 from accounts.models import Plan
@@ -228,3 +236,25 @@ def test_8_out_of_concurrency_is_a_plan_limit(sandbox_client: OrkestrClient, acc
     account.account.save()
     with Sandbox.create(template="debian-12"), pytest.raises(PlanLimitError):
         Sandbox.create(template="debian-12")
+
+
+def test_9_production_habits(
+    sandbox_client: OrkestrClient, stack: Stack, account: Cast, other_account: Cast
+) -> None:
+    limits = Sandbox.limits()
+    text = account.mint(scopes=["sandboxes:read"]).text
+    reader = OrkestrClient(api_key=text, base_url=stack.url)
+    stranger = OrkestrClient(api_key=other_account.mint().text, base_url=stack.url)
+    assert limits.max_concurrent > 0
+    made = Sandbox.create(template="debian-12", size=limits.allowed_sizes[0], timeout_seconds=60)
+    with closing(reader), closing(stranger), made as sandbox:
+        assert sandbox.exec("echo quick", timeout_seconds=5).stdout == "quick\n"
+        assert Sandbox.get(sandbox.id, client=reader).status == "running"
+        with pytest.raises(AuthError) as refused:
+            Sandbox.get(sandbox.id, client=reader).exec("true")
+        assert refused.value.status_code == 403
+        with pytest.raises(SandboxNotFound):
+            Sandbox.get(sandbox.id, client=stranger)
+        sandbox.pause()
+        assert Sandbox.get(sandbox.id, client=reader).status == "paused"
+    seen(sandbox, "sandbox.running", "command.exited", "sandbox.paused", "sandbox.terminated")

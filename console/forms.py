@@ -18,6 +18,13 @@ EXPIRIES = {"30": "30 days", "90": "90 days", "180": "180 days", "365": "1 year"
 EXTENSIONS = {600: "10 min", 1800: "30 min", 3600: "1 hour"}
 
 
+class TerminalSizeForm(forms.Form):
+    """How many characters a page has room for."""
+
+    rows = forms.IntegerField(min_value=2, max_value=500)
+    columns = forms.IntegerField(min_value=2, max_value=1000)
+
+
 class SignInForm(forms.Form):
     """An e-mail address and a password."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from django.utils.safestring import SafeString
 
-from timeline.events import Event, Kind
+from timeline.events import BEGINNINGS, Event, Kind
 from timeline.render import render_rows, render_stub
 from timeline.selectors import events_after, events_before, last_seq, spans_started
 
@@ -69,7 +69,7 @@ def slice_after(
 
 def _html(sandbox_id: str, events: Sequence[Event]) -> SafeString:
     """The rows, led by a stub for each command that began before them."""
-    begun = {event.span for event in events if event.kind == Kind.COMMAND_STARTED}
+    begun = {event.span for event in events if event.kind in BEGINNINGS}
     open_spans = {event.span for event in events if event.span and event.span not in begun}
     stubs = spans_started(sandbox_id=sandbox_id, spans=sorted(open_spans)) if open_spans else {}
     older = sorted(stubs.values(), key=lambda event: event.seq)

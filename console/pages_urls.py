@@ -14,9 +14,12 @@ from console.views import (
     ports,
     sandbox,
     sandboxes,
+    terminal,
     tokens,
     usage,
 )
+
+_TERMINAL = "sandboxes/<str:sandbox_id>/terminal/"
 
 urlpatterns = [
     path("", sandboxes.overview, name="overview"),
@@ -49,6 +52,11 @@ urlpatterns = [
     ),
     path("sandboxes/<str:sandbox_id>/files/image/", files.image, name="sandbox-files-image"),
     path("sandboxes/<str:sandbox_id>/files/history/", diffs.history, name="sandbox-file-history"),
+    path(_TERMINAL, terminal.terminal, name="sandbox-terminal"),
+    path(_TERMINAL + "list/", terminal.terminal_list, name="terminal-list"),
+    path(_TERMINAL + "open/", terminal.open_terminal, name="terminal-open"),
+    path(_TERMINAL + "<str:terminal_id>/close/", terminal.close_terminal, name="terminal-close"),
+    path(_TERMINAL + "<str:terminal_id>/recording/", terminal.recording, name="terminal-recording"),
     path("tokens/", tokens.tokens, name="tokens"),
     path("tokens/<str:token_id>/revoke/", tokens.token_end, name="token-end"),
     path("docs/", docs.docs, name="docs"),

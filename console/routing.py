@@ -5,8 +5,13 @@ from __future__ import annotations
 from django.urls import path
 
 from console.consumers import SandboxLists, SandboxTimeline
+from console.terminal_socket import TerminalSocket
 
 websocket_urlpatterns = [
     path("ws/sandboxes/", SandboxLists.as_asgi()),
     path("ws/sandboxes/<str:sandbox_id>/timeline/", SandboxTimeline.as_asgi()),
+    path(
+        "ws/sandboxes/<str:sandbox_id>/terminals/<str:terminal_id>/",
+        TerminalSocket.as_asgi(),
+    ),
 ]

@@ -8,6 +8,7 @@ from typing import Concatenate, ParamSpec, cast
 
 from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
 from accounts.models import User
@@ -16,8 +17,8 @@ from accounts.selectors import principal_of_user
 from sandboxes.errors import SandboxNotFound
 
 P = ParamSpec("P")
-Page = Callable[Concatenate[HttpRequest, Principal, P], HttpResponse]
-View = Callable[Concatenate[HttpRequest, P], HttpResponse]
+Page = Callable[Concatenate[HttpRequest, Principal, P], HttpResponseBase]
+View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
 
 def signed_in(page: Page[P]) -> View[P]:
@@ -27,7 +28,7 @@ def signed_in(page: Page[P]) -> View[P]:
     """
 
     @functools.wraps(page)
-    def view(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+    def view(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
         if not isinstance(request.user, User):
             return _sign_in_first(request)
         principal = principal_of_user(user=request.user)

@@ -19,7 +19,8 @@ class Tab:
 
 
 TABS = (
-    Tab("sandbox", "Timeline", "prompt"),
+    Tab("sandbox", "Timeline", "list"),
+    Tab("sandbox-terminal", "Terminal", "prompt"),
     Tab("sandbox-files", "Files", "folder"),
     Tab("sandbox-network", "Network", "shield"),
 )

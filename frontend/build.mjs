@@ -1,4 +1,4 @@
-// Builds static/vendor: the stylesheet, fonts, htmx and its two extensions, each with its licence.
+// Builds static/vendor: the stylesheet, fonts, htmx and its extensions, xterm.js, each with its licence.
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
@@ -18,7 +18,19 @@ const copies = [
   ["@fontsource-variable/geist/files/geist-latin-wght-normal.woff2", "geist-latin.woff2"],
   ["@fontsource-variable/geist-mono/files/geist-mono-latin-wght-normal.woff2", "geist-mono-latin.woff2"],
 ];
+// Modules that only the terminal's page loads; their source maps stay behind.
+const modulesOf = [
+  ["@xterm/xterm/lib/xterm.mjs", "xterm.js"],
+  ["@xterm/addon-fit/lib/addon-fit.mjs", "xterm-fit.js"],
+  ["@xterm/addon-unicode11/lib/addon-unicode11.mjs", "xterm-unicode11.js"],
+  ["@xterm/addon-web-links/lib/addon-web-links.mjs", "xterm-web-links.js"],
+  ["@xterm/xterm/css/xterm.css", "xterm.css"],
+];
 const licences = [
+  "@xterm/xterm",
+  "@xterm/addon-fit",
+  "@xterm/addon-unicode11",
+  "@xterm/addon-web-links",
   "htmx.org",
   "htmx-ext-ws",
   "idiomorph",
@@ -31,6 +43,10 @@ const licences = [
 rmSync(out, { recursive: true, force: true });
 mkdirSync(join(out, "licences"), { recursive: true });
 for (const [from, to] of copies) copyFileSync(join(modules, from), join(out, to));
+for (const [from, to] of modulesOf) {
+  const code = readFileSync(join(modules, from), "utf8").replace(/^\/\/# sourceMappingURL=.*$/gm, "");
+  writeFileSync(join(out, to), `${code.trimEnd()}\n`);
+}
 
 const listed = licences.map((name) => {
   const file = `${name.replace("@", "").replace("/", "-")}.txt`;

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 ActorType = Literal["token", "person", "system", "policy"]
 
@@ -30,6 +30,12 @@ class Kind(StrEnum):
     FILE_DELETED = "file.deleted"
     FILE_MOVED = "file.moved"
     FILE_MADE = "file.made"
+    TERMINAL_OPENED = "terminal.opened"
+    TERMINAL_INPUT = "terminal.input"
+    TERMINAL_OUTPUT = "terminal.output"
+    TERMINAL_RESIZED = "terminal.resized"
+    TERMINAL_TAKEN = "terminal.taken"
+    TERMINAL_CLOSED = "terminal.closed"
     NETWORK_ALLOWED = "network.allowed"
     NETWORK_DENIED = "network.denied"
     NETWORK_OPENED = "network.opened"
@@ -39,6 +45,10 @@ class Kind(StrEnum):
     LIMIT_HIT = "limit.hit"
     NOTE_ADDED = "note.added"
     LOG_UNREADABLE = "log.unreadable"
+
+
+#: The kinds whose events begin a span that the timeline shows as one card.
+BEGINNINGS: Final = (Kind.COMMAND_STARTED, Kind.TERMINAL_OPENED)
 
 
 @dataclass(frozen=True, slots=True)

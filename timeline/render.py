@@ -16,6 +16,10 @@ from timeline.events import Event, Kind
 _FOLDER: Final = "timeline/rows"
 _KINDS: Final = frozenset(kind.value for kind in Kind)
 _STREAMS: Final = ("stdout", "stderr")
+_OUTPUTS: Final = (Kind.COMMAND_OUTPUT, Kind.TERMINAL_OUTPUT)
+_FULL_SCREEN: Final = '<span class="out-left">A full-screen program drew here</span>'
+# What moves a terminal's cursor back or rings, which a line of text has no use for.
+_MOVES: Final = str.maketrans("", "", "\b\x07")
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +32,7 @@ def render_rows(events: Sequence[Event]) -> str:
 def render_row(event: Event) -> str:
     """One row. Output is most of a timeline and has a path of its own; the rest are templates."""
     try:
-        if event.kind == Kind.COMMAND_OUTPUT:
+        if event.kind in _OUTPUTS:
             return _output(event)
         return _structural(event, stub=False)
     except Exception:
@@ -63,10 +67,14 @@ def _template(name: str) -> Any:
 def _output(event: Event) -> str:
     data = event.data
     stream = data.get("stream")
-    body = ansi.to_html(str(data.get("text", "")), sgr=str(data.get("sgr") or ""))
+    text = str(data.get("text", ""))
+    if event.kind == Kind.TERMINAL_OUTPUT:
+        text = text.translate(_MOVES)
+    full_screen = data.get("full_screen") is True
+    body = _FULL_SCREEN if full_screen else ansi.to_html(text, sgr=str(data.get("sgr") or ""))
     span = f' data-span="{escape_attribute(event.span)}"' if event.span else ""
     return (
-        f'<span class="out" id="e{event.seq}" data-seq="{event.seq}" data-kind="command.output"'
+        f'<span class="out" id="e{event.seq}" data-seq="{event.seq}" data-kind="{event.kind}"'
         f' data-at="{event.at}"{span} data-stream="{stream if stream in _STREAMS else "stdout"}">'
         f"{_left_out(data)}{body}</span>"
     )

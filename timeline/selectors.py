@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import MD5
 
-from timeline.events import Actor, Event, Kind
+from timeline.events import BEGINNINGS, Actor, Event, Kind
 from timeline.models import EventRow, Head
 
 PAGE = 200
@@ -172,8 +172,9 @@ def last_seqs(*, sandbox_ids: Sequence[str]) -> dict[str, int]:
 
 
 def spans_started(*, sandbox_id: str, spans: Sequence[str]) -> dict[str, Event]:
-    """The ``command.started`` event of each span that has one."""
-    rows = _rows(sandbox_id).filter(span__in=spans, kind=Kind.COMMAND_STARTED.value)
+    """The event that began each span (a command, a terminal), of those that have one."""
+    kinds = [kind.value for kind in BEGINNINGS]
+    rows = _rows(sandbox_id).filter(span__in=spans, kind__in=kinds)
     return {event.span: event for event in map(_event, rows) if event.span}
 
 

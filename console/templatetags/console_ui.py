@@ -18,6 +18,7 @@ from django.utils.safestring import SafeString
 from accounts.policy import Principal, allows
 from console.forms import EXTENSIONS
 from console.tabs import TABS
+from sandboxes.host.terminals.types import TerminalInfo
 
 register = template.Library()
 
@@ -57,6 +58,12 @@ def extensions() -> list[tuple[int, str]]:
 def can(principal: Principal, scope: str) -> bool:
     """Whether to offer what needs ``scope``. The server asks again when it is done."""
     return allows(principal, scope)
+
+
+@register.filter
+def closed_terminals(rows: list[tuple[int, TerminalInfo]]) -> list[tuple[int, TerminalInfo]]:
+    """The recordings among numbered terminals, newest first."""
+    return [(number, row) for number, row in rows if not row.is_open][::-1]
 
 
 @register.filter

@@ -28,7 +28,7 @@ class Call:
         self.header = frame.header
         self.payload = frame.payload
         self.reader = reader
-        self._writer = writer
+        self.writer = writer
 
     @property
     def op(self) -> str:
@@ -93,15 +93,15 @@ class Call:
 
     def send_descriptor(self, header: Mapping[str, Any], fd: int) -> None:
         """An answer with an open file beside it; nothing was sent before, so that it fits."""
-        mine = self._writer.get_extra_info("socket").fileno()
+        mine = self.writer.get_extra_info("socket").fileno()
         with socket.socket(fileno=os.dup(mine)) as sock:
             socket.send_fds(sock, [wire.pack(header)], [fd])
 
     async def write(self, packed: bytes) -> None:
         """Raises ``TimeoutError`` when the caller takes nothing."""
-        self._writer.write(packed)
+        self.writer.write(packed)
         async with asyncio.timeout(STALLED_SECONDS):
-            await self._writer.drain()
+            await self.writer.drain()
 
 
 def _text(row: Mapping[str, Any], name: str) -> str:

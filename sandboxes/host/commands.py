@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, Final
 
 from sandboxes.host.agent import questions
-from sandboxes.host.agent.frames import Answer, Ask, Ended, Fields, Output, lost, text
+from sandboxes.host.agent.frames import TERMINAL, Answer, Ask, Ended, Fields, Output, lost, text
 from sandboxes.host.agent.link import Link
 from sandboxes.host.background import Background
 from sandboxes.host.output import GATHER_BYTES, GATHER_SECONDS, TIMELINE_LIMIT
@@ -196,6 +196,8 @@ class Commands:
             self._begin(command, self._resume(command, attach=attach))
         self.background.finish_all_but(set(self._running))
         for command_id in known - set(self._running):
+            if command_id.startswith(TERMINAL):
+                continue
             with suppress(HostError):
                 await questions.forget(self._box.agent_socket, command_id)
 

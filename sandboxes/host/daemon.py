@@ -36,6 +36,8 @@ from sandboxes.host.pool import Pool
 from sandboxes.host.previews import Told
 from sandboxes.host.slots import Shape, Slot, SlotMaker
 from sandboxes.host.snapshots import Captured, Snapshots
+from sandboxes.host.terminals.recording import prune
+from sandboxes.host.terminals.terminals import Terminals
 from sandboxes.host.threads import in_thread
 from sandboxes.host.types import HostError
 from sandboxes.host.volumes import Volumes
@@ -62,6 +64,7 @@ class Live:
 
     box: Box
     commands: Commands
+    terminals: Terminals
     files: Files
     limits: LimitWatch
     pause: Pause
@@ -174,6 +177,10 @@ class Host:
         """Whether the disk has enough left for another sandbox."""
         return shutil.disk_usage(self.maker.places.directory).free >= MIN_FREE_BYTES
 
+    def served(self, sandbox_id: str) -> Live | None:
+        """One that is served, whatever state it is in."""
+        return self._live.get(sandbox_id)
+
     def live(self, sandbox_id: str) -> Live:
         """One that can be worked in. Raises ``HostError`` as ``found``, and paused."""
         live = self.found(sandbox_id)
@@ -269,7 +276,10 @@ class Host:
     def adopt(self, box: Box, *, paused: Paused | None = None) -> Live:
         """Serve a sandbox that runs or is paused, from now on."""
         pause = Pause(box, self.threads, paused)
-        live = Live(box, Commands(box), Files(box), LimitWatch(box), pause, Told(box))
+        recordings = self.maker.places.recordings / box.sandbox_id
+        terminals = Terminals(box, recordings=recordings)
+        watch, told = LimitWatch(box), Told(box)
+        live = Live(box, Commands(box), terminals, Files(box), watch, pause, told)
         self._live[box.sandbox_id] = live
         self.connections.follow(box.sandbox_id, box.journal)
         asyncio.get_running_loop().add_reader(box.slot.pidfd, self._died, live)
@@ -295,6 +305,8 @@ class Host:
             await self.metering.go_on(sandbox_id)
             if live.commands.recalled:
                 await live.commands.recover()
+            if live.terminals.recalled:
+                await live.terminals.recover()
 
     async def snapshot(
         self, sandbox_id: str, *, snapshot_id: str, name: str, actor: Actor
@@ -355,9 +367,10 @@ class Host:
             box.save("running", ending=ending)
         async with live.pause.lock, self.volumes.written_out(box):
             await in_thread(self.threads, partial(self.maker.kill, box.slot))
-        if live.commands.recalled:
-            await live.commands.recover()
-        await live.commands.settled(_CLOSE_SECONDS)
+        for work in (live.commands, live.terminals):
+            if work.recalled:
+                await work.recover()
+            await work.settled(_CLOSE_SECONDS)
         await self._close_commands(live)
         await self.connections.detach(box.sandbox_id, network=box.spec.network)
         await self.metering.end(box.sandbox_id, box.directory)
@@ -379,6 +392,10 @@ class Host:
         await in_thread(self.threads, partial(endings.remove_outputs, directory))
         self._retired.add(journal, directory)
 
+    def prune_recordings(self) -> None:
+        """Make room for new recordings of terminals, in the background."""
+        self.spawn(in_thread(self.threads, partial(prune, self.maker.places.recordings)))
+
     def keep_meter(self, directory: Path, slot: str) -> None:
         """For an ended sandbox of which only this is not stored yet; before ``start``."""
         self.metering.find_left(directory.name, directory, self.maker.group(slot))
@@ -387,6 +404,7 @@ class Host:
     async def _close_commands(self, live: Live) -> None:
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
+                await live.terminals.close()
                 await live.commands.close()
         except Exception:
             log.exception("The commands of %s did not close", live.box.sandbox_id)

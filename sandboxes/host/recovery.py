@@ -16,6 +16,7 @@ from sandboxes.host.commands import Commands
 from sandboxes.host.connections import FAILURES, told_in
 from sandboxes.host.daemon import Host, Live
 from sandboxes.host.slots import SlotMaker
+from sandboxes.host.terminals.terminals import Terminals
 from sandboxes.host.threads import in_thread
 from sandboxes.host.types import HostError
 from timeline.events import NewEvent
@@ -110,7 +111,7 @@ async def _recover_one(host: Host, remains: Remains) -> Live | None:
     await host.metering.left(directory.name, directory, host.maker.group(state.slot))
     await host.connections.detach(remains.sandbox_id, network=state.spec.network)
     if state.status != "ended":
-        await _finish(remains)
+        await _finish(remains, recordings=host.maker.places.recordings)
     host.shipper.add(journal)
     host.spawn(host.retire(directory, journal, slot))
     return None
@@ -150,14 +151,15 @@ class Remains:
         return self.state.spec.memory_mb
 
 
-async def _finish(remains: Remains) -> None:
+async def _finish(remains: Remains, *, recordings: Path) -> None:
     """Write the ends that its host did not come to write: of its commands, then its own."""
     state, journal = remains.state, remains.journal
     if not ended_in(journal):
-        commands = Commands(remains)
-        await commands.recover()
-        await commands.settled(_RECOVER_SECONDS)
-        await commands.close()
+        terminals = Terminals(remains, recordings=recordings / remains.sandbox_id)
+        for work in (Commands(remains), terminals):
+            await work.recover()
+            await work.settled(_RECOVER_SECONDS)
+            await work.close()
         last: NewEvent = state.ending.event() if state.ending else endings.LOST
         await endings.write(journal, [last])
     State(state.spec, state.env, state.slot, "ended").save(remains.directory)
@@ -169,9 +171,11 @@ async def _take_up(host: Host, live: Live) -> None:
     if live.pause.state is None:
         await host.metering.go_on(live.box.sandbox_id)
         await live.commands.recover()
+        await live.terminals.recover()
     else:
         await host.metering.hold(live.box.sandbox_id)
         live.commands.recall()
+        live.terminals.recall()
 
 
 async def _reattach(host: Host, live: Live) -> None:

@@ -20,6 +20,7 @@ from sandboxes.host.daemon import Host
 from sandboxes.host.egress.policy import Policy
 from sandboxes.host.metering import metrics_header, rows_header
 from sandboxes.host.pausing import INTERRUPTED, Wake
+from sandboxes.host.terminals import calls as terminal_calls
 from sandboxes.host.threads import in_thread
 from sandboxes.host.types import Directory, ExecEvent, HostError
 
@@ -281,9 +282,10 @@ class Server:
 
 _CALLS = {
     **background_calls.CALLS,
+    **ports.CALLS,
+    **terminal_calls.CALLS,
     **transfer_calls.CALLS,
     **volume_calls.CALLS,
-    **ports.CALLS,
 }
 
 

@@ -103,6 +103,11 @@ class Places:
         return self.directory / "sandboxes"
 
     @property
+    def recordings(self) -> Path:
+        """Of terminals; they outlive their sandboxes."""
+        return self.directory / "recordings"
+
+    @property
     def blanks(self) -> Path:
         return self.directory / "blanks"
 

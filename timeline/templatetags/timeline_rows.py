@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from django import template
 
@@ -82,6 +82,35 @@ def ending(data: Mapping[str, Any]) -> str:
 def inert(name: object) -> str:
     """A path or name that a sandbox made up, as one harmless line."""
     return inert_name(name) if isinstance(name, str) else ""
+
+
+@register.filter
+def closing(data: Mapping[str, Any]) -> str:
+    """How a terminal ended, as the row's ``data-state``; a shell's last exit code is no failure."""
+    return "bad" if data.get("exit_code") is None and not data.get("signal") else "ok"
+
+
+_KEYS: Final = {"\r": " ⏎", "\n": " ⏎", "\t": "⇥", "\x7f": "⌫", "\b": "⌫", "\x1b": "⎋"}
+_ARROWS: Final = (("\x1b[A", "↑"), ("\x1b[B", "↓"), ("\x1b[C", "→"), ("\x1b[D", "←"))
+
+
+@register.filter
+def keys(text: object) -> str:
+    """What was typed, with the keys that leave no letter as signs: ``ls ⏎``, ``^C``, ``↑``."""
+    if not isinstance(text, str):
+        return ""
+    shown = text.replace("\x1b[200~", "").replace("\x1b[201~", "")
+    for sequence, sign in _ARROWS:
+        shown = shown.replace(sequence, sign).replace(sequence.replace("[", "O"), sign)
+    return "".join(map(_key, shown)).strip()
+
+
+def _key(letter: str) -> str:
+    if letter in _KEYS:
+        return _KEYS[letter]
+    if letter < " ":
+        return "^" + chr(ord(letter) + 64)
+    return letter if letter.isprintable() else "\ufffd"
 
 
 @register.filter

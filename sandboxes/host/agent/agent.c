@@ -151,6 +151,14 @@ void send_ok(struct connection *c)
     send_frame(c, ANS_OK, w.bytes, w.length);
 }
 
+void send_taken(struct connection *c, bool hidden)
+{
+    struct writer w = {.length = 0};
+    put_u32(&w, PROTOCOL_VERSION);
+    put_u8(&w, hidden);
+    send_frame(c, ANS_OK, w.bytes, w.length);
+}
+
 void input_resume(struct connection *c) { watch_connection(c); }
 
 /* ---- receiving ---------------------------------------------------------------------------- */

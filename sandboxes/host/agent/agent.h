@@ -22,6 +22,7 @@ enum {
     TELL_MAX = 64 * 1024,        /* of a file that a write replaces, content that is told */
     PENDING_MAX = 256 * 1024,   /* unsent answers before a connection is given up */
     RING_SIZE = 256 * 1024,     /* unacknowledged output per command; a power of two */
+    TERMINAL_RING = 64 * 1024,  /* the same of a terminal, so that Ctrl-C overtakes little */
     SEGMENTS = 1024,            /* changes between stdout and stderr within one ring */
     CONNECTIONS_MAX = 512,
     COMMANDS_MAX = 256,
@@ -34,12 +35,12 @@ enum {
 };
 
 enum request {
-    REQ_SPAWN = 1,   /* u32 flags, u64 timeout ms, u16 rows, u16 columns, str id, str cwd, str command,
-                        u32 n, n str of environment */
+    REQ_SPAWN = 1,   /* u32 flags, u64 timeout ms, u16 rows, u16 columns, str id, str cwd, str command
+                        (empty: an interactive shell), u32 n, n str of environment */
     REQ_ATTACH = 2,  /* str id, u64 from: go on after `from` bytes of output, which acknowledges them */
     REQ_ACK = 3,     /* u64 offset: all output before it is safe with the host */
     REQ_FORGET = 4,  /* str id: drop an ended command */
-    REQ_KILL = 5,    /* str id: TERM to its process group, KILL two seconds later */
+    REQ_KILL = 5,    /* str id: TERM to its process group, HUP to a terminal's; KILL two seconds later */
     REQ_LIST = 6,    /* answered by ENTRY for each command, then END */
     REQ_INPUT = 7,   /* str id: this connection is the command's stdin from here on (DATA, END) */
     REQ_RESIZE = 8,  /* str id, u16 rows, u16 columns */
@@ -61,7 +62,7 @@ enum answer {
     ANS_EXITED = 66,  /* u8 how ('e' exit, 's' signal), u32 code, u8 timed out, u64 duration us, u64 cpu us,
                          u64 peak memory, u64 stdout bytes, u64 stderr bytes */
     ANS_ERROR = 67,   /* u8 stage, u32 errno */
-    ANS_OK = 68,      /* u32 protocol version */
+    ANS_OK = 68,      /* u32 protocol version; for a command's DATA, u8: its terminal hides what is typed */
     ANS_ENTRY = 69,   /* u8 ended, u32 pid, u64 acknowledged, u64 written, u64 age ms, str id */
     ANS_META = 70,    /* u8 kind ('f' 'd' 'o' 'n'), u64 size, u32 mode, u64 mtime us */
     ANS_DATA = 71,    /* bytes of a file */
@@ -146,6 +147,7 @@ void source_close(struct source *source);
 void send_frame(struct connection *c, uint8_t type, const void *payload, size_t length);
 void send_error(struct connection *c, enum stage stage, int error);
 void send_ok(struct connection *c);
+void send_taken(struct connection *c, bool hidden);
 bool has_unsent(const struct connection *c);
 void input_resume(struct connection *c);
 

@@ -159,11 +159,24 @@ void command_forget(struct connection *c, struct reader *r)
     send_ok(c);
 }
 
+/* A shell that is at its prompt ignores TERM, and what it runs has a process group of its own. */
+static void hang_up(struct command *k)
+{
+    pid_t foreground = -1;
+    if (k->out.source.fd >= 0 && ioctl(k->out.source.fd, TIOCGPGRP, &foreground) == 0 && foreground > 1 &&
+        foreground != k->pid)
+        kill(-foreground, SIGHUP);
+    kill(-k->pid, SIGHUP);
+}
+
 static void terminate(struct command *k)
 {
     if (k->ended || k->kill_ms)
         return;
-    kill(-k->pid, SIGTERM);
+    if (k->terminal)
+        hang_up(k);
+    else
+        kill(-k->pid, SIGTERM);
     k->kill_ms = now_ms() + TERM_TO_KILL_MS;
     k->deadline_ms = 0;
 }

@@ -20,6 +20,8 @@ ANSWER_LIMIT: Final = FILE_CHUNK
 REQUEST_LIMIT: Final = 512 * 1024
 PROTOCOL_VERSION: Final = 1
 
+#: How the ids of terminals begin, which the agent lists beside commands.
+TERMINAL: Final = "trm_"
 SPAWN_PTY: Final = 1
 SPAWN_STDIN: Final = 2
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <termios.h>
 #include <unistd.h>
 
 void input_drop(struct command *k)
@@ -54,6 +55,15 @@ void input_ready(struct source *source, uint32_t events)
     write_on((struct command *)((char *)source - offsetof(struct command, input)));
 }
 
+/* Line by line and without an echo is how programs ask for passwords. An editor's raw mode has no
+ * echo either, but takes no lines. */
+static bool is_hidden(const struct command *k)
+{
+    struct termios mode;
+    return k->terminal && tcgetattr(k->input.fd, &mode) == 0 && mode.c_lflag & ICANON &&
+           !(mode.c_lflag & ECHO);
+}
+
 /* Answers OK for what is taken, so the host always knows how far the command has read. */
 void input_frame(struct connection *c, uint8_t type, const uint8_t *bytes, size_t length)
 {
@@ -70,6 +80,6 @@ void input_frame(struct connection *c, uint8_t type, const uint8_t *bytes, size_
     if (length)
         memcpy(k->input_bytes, bytes, length);
     k->input_size = length;
-    send_ok(c);
+    send_taken(c, is_hidden(k));
     write_on(k);
 }

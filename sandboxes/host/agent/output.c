@@ -30,10 +30,13 @@ void output_close(struct command *k)
 
 /* ---- into the ring ------------------------------------------------------------------------ */
 
-static bool has_room(const struct command *k)
+static size_t room(const struct command *k)
 {
-    return k->written - k->acknowledged < RING_SIZE && k->segment_count < SEGMENTS;
+    size_t ring = k->terminal ? TERMINAL_RING : RING_SIZE, held = k->written - k->acknowledged;
+    return held < ring ? ring - held : 0;
 }
+
+static bool has_room(const struct command *k) { return room(k) && k->segment_count < SEGMENTS; }
 
 bool output_stalled(const struct command *k)
 {
@@ -66,8 +69,7 @@ static size_t take_at_most(struct pipe_end *end)
     if (k->acknowledged == k->written)
         k->base = k->written; /* an empty ring starts over, so a quiet command touches one page */
     size_t at = (k->written - k->base) % RING_SIZE;
-    size_t room = RING_SIZE - (k->written - k->acknowledged);
-    size_t most = RING_SIZE - at < room ? RING_SIZE - at : room;
+    size_t most = RING_SIZE - at < room(k) ? RING_SIZE - at : room(k);
     if (most > 64 * 1024)
         most = 64 * 1024;
     if (end->budget >= 0 && (int64_t)most > end->budget)

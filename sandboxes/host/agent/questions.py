@@ -88,13 +88,20 @@ class Feeder:
             raise
         return cls(link, command_id)
 
-    async def write(self, data: bytes) -> None:
-        """Returns when the agent has taken it, which waits while the command does not read."""
+    async def write(self, data: bytes) -> bool:
+        """Returns when the agent has taken it, which waits while the command does not read.
+
+        True when what was typed is hidden: the terminal takes lines and does not show them.
+        """
+        hidden = False
         for start in range(0, len(data), CHUNK):
             await self._link.send(Ask.DATA, data[start : start + CHUNK])
-            kind, _ = await self._link.receive()
+            kind, payload = await self._link.receive()
             if kind is not Answer.OK:
                 raise lost("an answer to another question")
+            fields = Fields(payload)
+            hidden = (fields.u32(), bool(fields.u8()))[1] or hidden
+        return hidden
 
     async def end(self) -> None:
         """Closes the command's stdin."""

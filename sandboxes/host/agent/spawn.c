@@ -127,7 +127,7 @@ _Noreturn static void become_shell(const struct ends *e, const struct launch *la
         give_up(e, STAGE_DIRECTORY);
     for (size_t i = 0; i < sizeof shells / sizeof *shells; i++) {
         const char *name = strrchr(shells[i], '/') + 1;
-        char *const arguments[] = {(char *)name, "-c", launch->text, NULL};
+        char *const arguments[] = {(char *)name, *launch->text ? "-c" : NULL, launch->text, NULL};
         execve(shells[i], arguments, launch->env);
         if (errno != ENOENT)
             break;

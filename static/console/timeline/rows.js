@@ -1,6 +1,15 @@
 // The rows on the page: placed by seq, put into their command's card, and never too many.
 
-const TARGET = { "command.output": "output", "command.exited": "status" };
+const TARGET = {
+  "command.output": "output",
+  "command.exited": "status",
+  "terminal.output": "output",
+  "terminal.input": "output",
+  "terminal.resized": "output",
+  "terminal.closed": "status",
+};
+const STARTS = new Set(["command.started", "terminal.opened"]);
+const ENDS = new Set(["command.exited", "terminal.closed"]);
 const seqOf = (element) => Number(element.dataset.seq);
 
 /** Turns a server's fragment into its row elements. */
@@ -56,7 +65,7 @@ export class Rows {
     const held = document.getElementById(row.id);
     if (held) return this.#known(held, row);
     this.dress(row);
-    if (row.dataset.kind === "command.started") {
+    if (STARTS.has(row.dataset.kind)) {
       this.cards.set(row.dataset.span, row);
       this.touched.add(row);
     }
@@ -78,7 +87,7 @@ export class Rows {
 
   #joined(card, row) {
     this.touched.add(card);
-    if (row.dataset.kind === "command.exited") card.dataset.state = row.dataset.state ?? "bad";
+    if (ENDS.has(row.dataset.kind)) card.dataset.state = row.dataset.state ?? "bad";
   }
 
   #insert(parent, row) {
@@ -127,7 +136,7 @@ export class Rows {
     const cards = [];
     for (const row of this.list.querySelectorAll("[data-seq]")) {
       if (!doomed(row)) continue;
-      if (row.dataset.kind === "command.started") cards.push(row);
+      if (STARTS.has(row.dataset.kind)) cards.push(row);
       else this.#remove(row, stubs);
     }
     for (const card of cards) {
@@ -140,7 +149,7 @@ export class Rows {
   // Dropped from the newest end, a command's exit is still to come as far as the page knows.
   #remove(row, oldest) {
     const card = row.parentElement.closest("[data-span]");
-    if (card && !oldest && row.dataset.kind === "command.exited") card.dataset.state = "running";
+    if (card && !oldest && ENDS.has(row.dataset.kind)) card.dataset.state = "running";
     row.remove();
   }
 

@@ -234,7 +234,7 @@ function paintEnds() {
 }
 
 function countUnseen(incoming) {
-  const events = incoming.filter((row) => row.dataset.kind !== "command.output").length;
+  const events = incoming.filter((row) => !row.dataset.kind.endsWith(".output")).length;
   unseen = { events: unseen.events + events, output: unseen.output || incoming.length > events };
 }
 

@@ -1,0 +1,1 @@
+"""Terminals: shells on a PTY of the agent's, watched by many, driven by one, recorded whole."""

@@ -23,6 +23,7 @@ TABS = (
     Tab("sandbox-terminal", "Terminal", "prompt"),
     Tab("sandbox-files", "Files", "folder"),
     Tab("sandbox-network", "Network", "shield"),
+    Tab("sandbox-metrics", "Metrics", "gauge"),
 )
 
 

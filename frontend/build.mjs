@@ -15,6 +15,8 @@ const copies = [
   ["htmx.org/dist/htmx.min.js", "htmx.min.js"],
   ["htmx-ext-ws/dist/ws.min.js", "htmx-ws.min.js"],
   ["idiomorph/dist/idiomorph-ext.min.js", "idiomorph-ext.min.js"],
+  ["uplot/dist/uPlot.iife.min.js", "uplot.min.js"],
+  ["uplot/dist/uPlot.min.css", "uplot.min.css"],
   ["@fontsource-variable/geist/files/geist-latin-wght-normal.woff2", "geist-latin.woff2"],
   ["@fontsource-variable/geist-mono/files/geist-mono-latin-wght-normal.woff2", "geist-mono-latin.woff2"],
 ];
@@ -36,6 +38,7 @@ const licences = [
   "idiomorph",
   "tailwindcss",
   "daisyui",
+  "uplot",
   "@fontsource-variable/geist",
   "@fontsource-variable/geist-mono",
 ];

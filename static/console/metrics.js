@@ -1,0 +1,178 @@
+// CPU and memory as they are, with what ran meanwhile drawn behind them.
+import { duration } from "./time.js";
+
+const root = document.getElementById("metrics");
+const part = (name) => root.querySelector(`[data-part="${name}"]`);
+const KEEP_SECONDS = 3600;
+const AGAIN_MS = 2000;
+
+let told = null; // the latest answer
+let points = new Map(); // by the second: [cores, bytes]
+const charts = {};
+
+function colours() {
+  const style = getComputedStyle(document.documentElement);
+  const of = (name) => style.getPropertyValue(name).trim();
+  return {
+    line: of("--color-accent"),
+    ok: of("--color-success"),
+    bad: of("--color-error"),
+    busy: of("--color-info"),
+    turn: of("--color-warning"),
+    ink: of("--ink-muted"),
+    grid: of("--line"),
+  };
+}
+
+const cores = (value) => (value === null ? "" : `${value.toFixed(value < 1 ? 2 : 1)}`);
+const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hourCycle: "h23" });
+function bytes(value) {
+  if (value === null) return "";
+  const mb = value / 1048576;
+  return mb >= 1024 ? `${(mb / 1024).toFixed(1)} GB` : `${mb.toFixed(mb < 10 ? 1 : 0)} MB`;
+}
+
+// --- drawing -----------------------------------------------------------------------------------
+
+/** Commands as washes behind the line, turns of the sandbox's life as upright lines with a word. */
+function marks(chart) {
+  const { ctx, bbox } = chart;
+  const ink = colours();
+  const x = (at) => chart.valToPos(at, "x", true);
+  ctx.save();
+  ctx.beginPath();
+  ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+  ctx.clip();
+  for (const { begin, end, state } of told.commands) {
+    const from = x(begin);
+    const to = Math.max(from + 2, x(end ?? chart.scales.x.max));
+    ctx.globalAlpha = 0.13;
+    ctx.fillStyle = ink[state];
+    ctx.fillRect(from, bbox.top, to - from, bbox.height);
+    ctx.globalAlpha = 0.9;
+    ctx.fillRect(from, bbox.top + bbox.height - 3 * devicePixelRatio, to - from, 3 * devicePixelRatio);
+  }
+  ctx.globalAlpha = 1;
+  ctx.strokeStyle = ctx.fillStyle = ink.turn;
+  ctx.setLineDash([4, 4]);
+  ctx.font = `${11 * devicePixelRatio}px sans-serif`;
+  for (const { at, word } of told.turns) {
+    const place = x(at);
+    ctx.beginPath();
+    ctx.moveTo(place, bbox.top);
+    ctx.lineTo(place, bbox.top + bbox.height);
+    ctx.stroke();
+    ctx.fillText(word.replaceAll("_", " "), place + 4 * devicePixelRatio, bbox.top + 12 * devicePixelRatio);
+  }
+  ctx.restore();
+}
+
+function make(name, limit, say) {
+  const ink = colours();
+  const place = part(name);
+  const font = `12px ${getComputedStyle(document.body).fontFamily}`;
+  const axis = { font, stroke: ink.ink, grid: { stroke: ink.grid, width: 1 }, ticks: { stroke: ink.grid, width: 1 } };
+  const options = {
+    width: place.clientWidth,
+    height: 200,
+    legend: { show: false },
+    cursor: { drag: { x: true, y: false }, sync: { key: "use" } },
+    scales: { y: { range: (_chart, _low, high) => [0, Math.max(limit * 0.05, Math.min(limit, high * 1.15 || limit))] } },
+    axes: [{ ...axis, space: 90, values: (_chart, times) => times.map(clock) }, { ...axis, size: 70, values: (_chart, values) => values.map(say) }],
+    series: [{}, { stroke: ink.line, width: 2, points: { show: false }, fill: `color-mix(in oklab, ${ink.line} 14%, transparent)`, spanGaps: false }],
+    hooks: { drawClear: [marks], setCursor: [(chart) => hover(chart, name, say)] },
+  };
+  return new window.uPlot(options, data(name), place);
+}
+
+function hover(chart, name, say) {
+  const at = chart.cursor.idx;
+  const value = at === null || at === undefined ? chart.data[1].at(-1) : chart.data[1][at];
+  const time = at === null || at === undefined ? null : chart.data[0][at];
+  const ran = time === null ? null : told.commands.findLast(({ begin, end }) => begin <= time && time <= (end ?? Infinity));
+  part(`${name}-now`).textContent = `${value === null || value === undefined ? "" : say(value)}${ran ? ` · ${ran.text}` : ""}`;
+}
+
+/** Seconds without a value in between are a gap, not a line. */
+function data(name) {
+  const which = name === "cpu" ? 0 : 1;
+  const times = [...points.keys()].sort((a, b) => a - b);
+  const xs = [];
+  const ys = [];
+  for (const at of times) {
+    if (xs.length && at - xs.at(-1) > 5) {
+      xs.push(at - 1);
+      ys.push(null);
+    }
+    xs.push(at);
+    ys.push(points.get(at)[which]);
+  }
+  return [xs, ys];
+}
+
+function paint() {
+  const any = points.size > 1;
+  part("charts").hidden = part("key").hidden = !any;
+  part("none").hidden = any;
+  if (!any) return nothing();
+  if (!charts.cpu) {
+    charts.cpu = make("cpu", told.cores, cores);
+    charts.memory = make("memory", told.memory, bytes);
+  }
+  for (const [name, chart] of Object.entries(charts)) {
+    chart.setData(data(name));
+    hover(chart, name, name === "cpu" ? cores : bytes);
+  }
+  root.dataset.points = points.size;
+}
+
+function nothing() {
+  const words = told.is_over
+    ? ["It has ended", "What it used second by second is kept for the last minute of a run only while it runs; its sums stay."]
+    : told.status === "paused" ? ["Paused", "A paused sandbox uses nothing. Values come again when it is resumed."]
+      : told.is_away ? ["The sandbox host does not answer", "Values come again by themselves once it does."]
+        : ["Nothing measured yet", "The first values come within seconds."];
+  [part("none-title").textContent, part("none-text").textContent] = words;
+}
+
+function sums() {
+  if (told.cpu_seconds === null) return;
+  part("sums").textContent = `${duration(told.cpu_seconds * 1000)} of processor time and ${told.gb_seconds.toLocaleString()} GB s of memory in all. ${told.commands.length.toLocaleString()} ${told.commands.length === 1 ? "command" : "commands"}.`;
+}
+
+// --- data --------------------------------------------------------------------------------------
+
+async function look() {
+  try {
+    const answer = await fetch(root.dataset.chart, { credentials: "same-origin", headers: { "HX-Request": "true" } });
+    if (answer.status === 401) return location.assign(`/login/?next=${encodeURIComponent(location.pathname)}`);
+    if (answer.ok) take(await answer.json());
+  } catch {
+    // The server is away; what is drawn stays, and the next look may succeed.
+  }
+  if (told?.is_over) return undefined;
+  return setTimeout(look, document.hidden ? 5 * AGAIN_MS : AGAIN_MS);
+}
+
+function take(answer) {
+  told = answer;
+  for (const [at, busy, used] of told.samples) points.set(at, [busy, used]);
+  const oldest = Math.max(...points.keys()) - KEEP_SECONDS;
+  points = new Map([...points].filter(([at]) => at >= oldest));
+  paint();
+  sums();
+}
+
+function redraw() {
+  for (const [name, chart] of Object.entries(charts)) {
+    chart.destroy();
+    delete charts[name];
+  }
+  if (told) paint();
+}
+
+new ResizeObserver(() => {
+  for (const [name, chart] of Object.entries(charts)) chart.setSize({ width: part(name).clientWidth, height: 200 });
+}).observe(root);
+new MutationObserver(redraw).observe(document.documentElement, { attributeFilter: ["data-theme"] });
+look(); // both scripts are deferred, and uPlot is the first of them

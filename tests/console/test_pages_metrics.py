@@ -1,0 +1,46 @@
+"""The Metrics tab in a real browser: what a sandbox uses, with what ran meanwhile."""
+
+from __future__ import annotations
+
+from orkestr import Sandbox
+from orkestr._client import OrkestrClient
+from playwright.sync_api import Page, expect
+
+from tests.cast import Cast
+from tests.console.pages import sign_in, watched
+
+
+def test_use_is_drawn_live_with_commands_and_turns(
+    page: Page, account: Cast, other_account: Cast, sandbox_client: OrkestrClient
+) -> None:
+    sandbox = Sandbox.create(template="debian-12", client=sandbox_client)
+    complaints = watched(page)
+    sign_in(page, account.viewer, to=f"/sandboxes/{sandbox.id}/")
+    page.goto(f"/sandboxes/{sandbox.id}/metrics/")
+    expect(page.locator(".box-tabs [aria-current]")).to_have_text("Metrics")
+    sandbox.exec("timeout 2 sh -c 'while :; do :; done'")
+    charts = page.locator("#metrics canvas")
+    expect(charts).to_have_count(2, timeout=15_000)
+    expect(charts.first).to_be_visible()
+    expect(page.locator("[data-part='memory-now']")).to_contain_text("MB")
+    expect(page.locator("[data-part='sums']")).to_contain_text("1 command.", timeout=10_000)
+    shown = int(page.locator("#metrics").get_attribute("data-points") or 0)
+    expect(page.locator("#metrics")).not_to_have_attribute("data-points", str(shown))
+    answer = page.request.get(f"/sandboxes/{sandbox.id}/metrics/chart/").json()
+    assert max(cores for _, cores, _ in answer["samples"]) > 0.02
+    (command,) = answer["commands"]
+    assert command["state"] == "bad"
+    assert command["end"] - command["begin"] >= 1.9
+    assert [turn["word"] for turn in answer["turns"]] == ["created", "running"]
+    sandbox.pause()
+    page.reload()
+    expect(page.get_by_role("heading", name="Paused")).to_be_visible()
+    sandbox.terminate()
+    page.reload()
+    expect(page.get_by_role("heading", name="It has ended")).to_be_visible()
+    expect(page.locator("[data-part='sums']")).to_contain_text("of processor time")
+    assert complaints == []
+    page.context.clear_cookies()
+    sign_in(page, other_account.owner)
+    for part in ("", "chart/"):
+        assert page.request.get(f"/sandboxes/{sandbox.id}/metrics/{part}").status == 404

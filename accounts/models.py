@@ -77,6 +77,12 @@ class Plan(models.Model):
     name = models.CharField(primary_key=True, max_length=32)
     sizes = models.ManyToManyField(Size, related_name="plans")
     networks = ArrayField(models.CharField(max_length=16))
+    isolation = models.CharField(
+        max_length=16,
+        blank=True,
+        choices=[("runc", "runc"), ("gvisor", "gVisor")],
+        help_text="The isolation class of all its sandboxes; empty leaves it to who creates one.",
+    )
     max_concurrent = models.PositiveIntegerField()
     max_snapshots = models.PositiveIntegerField()
     max_named_snapshots = models.PositiveIntegerField()

@@ -12,7 +12,7 @@ from sandboxes.limits import (
     TIMEOUT_MIN,
     SandboxRequest,
 )
-from sandboxes.models import Status
+from sandboxes.models import Isolation, Status
 
 EXPIRIES = {"30": "30 days", "90": "90 days", "180": "180 days", "365": "1 year", "": "Never"}
 EXTENSIONS = {600: "10 min", 1800: "30 min", 3600: "1 hour"}
@@ -76,6 +76,7 @@ class SandboxForm(forms.Form):
     template = forms.ChoiceField(choices=[(name, name) for name in TEMPLATES])
     size = forms.CharField(max_length=32)
     network = forms.CharField(max_length=16)
+    isolation = forms.ChoiceField(required=False, choices=Isolation.choices)
     allow_domains = LinesField(required=False)
     timeout_seconds = forms.IntegerField(
         min_value=TIMEOUT_MIN, max_value=TIMEOUT_MAX, initial=TIMEOUT_DEFAULT
@@ -91,6 +92,7 @@ class SandboxForm(forms.Form):
             template=data["template"],
             size=data["size"],
             network=data["network"],
+            isolation=data["isolation"] or None,
             allow_domains=data["allow_domains"] or None,
             timeout_seconds=data["timeout_seconds"],
             volume=data["volume"] or None,

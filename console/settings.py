@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import environ
 from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
 
 from console.logs import logging_config
 
@@ -18,6 +19,10 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 # --- what this instance is ---------------------------------------------------------------------
 DEBUG = env.bool("ORKESTR_DEBUG", default=False)
 ORKESTR_BASE_URL: str = env.str("ORKESTR_BASE_URL", default="http://127.0.0.1:8000").rstrip("/")
+#: The isolation class of sandboxes whose plan and creator name none.
+ORKESTR_ISOLATION: str = env.str("ORKESTR_ISOLATION", default="runc")
+if ORKESTR_ISOLATION not in ("runc", "gvisor"):
+    raise ImproperlyConfigured(f"ORKESTR_ISOLATION={ORKESTR_ISOLATION}: say runc or gvisor.")
 ORKESTR_HOST_SOCKET: str = env.str("ORKESTR_HOST_SOCKET", default="/run/orkestr/host.sock")
 # A process without the shared secrets still starts (lint, help), but nothing it signs outlives it.
 SECRET_KEY: str = env.str("SECRET_KEY", default="") or secrets.token_urlsafe(50)

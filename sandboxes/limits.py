@@ -11,6 +11,7 @@ from typing import Final
 
 from accounts.models import Plan, Size
 from sandboxes.errors import InvalidRequest, PlanLimit, SnapshotCap, UsageExhausted
+from sandboxes.host.runtime import ISOLATIONS
 
 TEMPLATES: Final = ("python-3.12", "python-3.12-bare", "node-22", "debian-12")
 ALIASES: Final = {"ubuntu-24.04": "debian-12"}
@@ -38,7 +39,8 @@ NAME_LENGTH: Final = 100
 class SandboxRequest:
     """A new sandbox as asked for. ``size`` None: the smallest with that cpu and memory.
 
-    With a ``snapshot`` that one says what template, size and network are.
+    With a ``snapshot`` that one says what template, size, network and isolation class are;
+    ``isolation`` None leaves that to the plan, and where that leaves it, to the installation.
     ``volume`` is the name or the id of what is to be at ``/persist``.
     ``allow_domains`` stands in place of the default allowlist of a restricted network, and means
     nothing for the others.
@@ -49,6 +51,7 @@ class SandboxRequest:
     cpu: float | None = None
     memory_mb: int | None = None
     network: str = "off"
+    isolation: str | None = None
     allow_domains: Sequence[str] | None = None
     timeout_seconds: int = TIMEOUT_DEFAULT
     on_timeout: str = "kill"
@@ -72,6 +75,19 @@ def checked(request: SandboxRequest) -> None:
         raise InvalidRequest(f"There is no such region here; leave it out or say {REGION!r}.")
     if request.network not in NETWORKS:
         raise InvalidRequest(f"network must be one of {', '.join(NETWORKS)}.")
+    if request.isolation not in (None, *ISOLATIONS):
+        raise InvalidRequest(f"isolation must be one of {', '.join(ISOLATIONS)}.")
+
+
+def isolation_for(request: SandboxRequest, *, plan: Plan, default: str) -> str:
+    """The class of isolation to make it in. Raises ``PlanLimit``."""
+    if plan.isolation and request.isolation not in (None, plan.isolation):
+        raise PlanLimit(
+            f"Sandboxes of the {plan.name} plan are isolated by {plan.isolation}; leave isolation "
+            "out, or change the plan.",
+            reason="isolation",
+        )
+    return plan.isolation or request.isolation or default
 
 
 def template_name(asked: str) -> str:

@@ -30,6 +30,13 @@ class Status(models.TextChoices):
     FAILED = "failed", "Failed"
 
 
+class Isolation(models.TextChoices):
+    """What stands between a sandbox and the machine's kernel (docs/isolation.md)."""
+
+    RUNC = "runc", "runc"
+    GVISOR = "gvisor", "gVisor"
+
+
 class SnapshotStatus(models.TextChoices):
     """The states of a named snapshot."""
 
@@ -168,6 +175,7 @@ class Sandbox(models.Model):
     memory_mb = models.PositiveIntegerField()
     disk_mb = models.PositiveIntegerField()
     network = models.CharField(max_length=16)
+    isolation = models.CharField(max_length=16, choices=Isolation.choices, default=Isolation.RUNC)
     allow_domains = ArrayField(models.CharField(max_length=253), null=True, blank=True)
     added_domains = ArrayField(models.CharField(max_length=253), default=list, blank=True)
     volume = models.ForeignKey(
@@ -259,6 +267,7 @@ class Snapshot(models.Model):
     cpu = models.DecimalField(max_digits=6, decimal_places=2)
     memory_mb = models.PositiveIntegerField()
     network = models.CharField(max_length=16)
+    isolation = models.CharField(max_length=16, choices=Isolation.choices, default=Isolation.RUNC)
     allow_domains = ArrayField(models.CharField(max_length=253), null=True, blank=True)
     region = models.CharField(max_length=32)
     node_id = models.CharField(max_length=64)

@@ -123,6 +123,7 @@ def _fields(
         "memory_mb": size.memory_mb,
         "disk_mb": size.disk_mb,
         "network": request.network,
+        "isolation": limits.isolation_for(request, plan=plan, default=settings.ORKESTR_ISOLATION),
         "allow_domains": _own_domains(request),
         "region": limits.REGION,
         "node_id": NODE,
@@ -165,6 +166,7 @@ def _spec(
         snapshot=snapshot or "",
         volume=sandbox.volume_id or "",
         volume_name=sandbox.volume_name,
+        isolation=sandbox.isolation,
     )
 
 
@@ -353,5 +355,6 @@ def _audit_person(principal: Principal, action: str, sandbox: Sandbox, origin: O
     """Tokens' doings are on the timeline; the audit record is about people."""
     if principal.user_id is None:
         return
-    after = {"template": sandbox.template, "size": sandbox.size, "network": sandbox.network}
+    names = ("template", "size", "network", "isolation")
+    after = {name: getattr(sandbox, name) for name in names}
     audit_record(principal=principal, action=action, target=sandbox.id, after=after, origin=origin)

@@ -83,6 +83,7 @@ def _spec(sandbox: Sandbox) -> dict[str, object]:
         "cpu": sandbox.cpu,
         "memory_mb": sandbox.memory_mb,
         "network": sandbox.network,
+        "isolation": sandbox.isolation,
         "allow_domains": sandbox.allow_domains,
         "region": sandbox.region,
         "node_id": sandbox.node_id,
@@ -159,6 +160,7 @@ def forked(request: SandboxRequest, *, account_id: str) -> SandboxRequest:
         template=snapshot.template,
         size=snapshot.size,
         network=snapshot.network,
+        isolation=snapshot.isolation,
         allow_domains=snapshot.allow_domains,
         region=None,
     )

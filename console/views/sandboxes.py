@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from asgiref.sync import async_to_sync
+from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
 
+from accounts.models import Plan
 from accounts.origin import origin_of
 from accounts.policy import Principal, Scope, require
 from console import boards
@@ -16,7 +18,7 @@ from sandboxes.allowlist import registries_refresh_now
 from sandboxes.errors import InvalidRequest, SandboxError
 from sandboxes.host.types import HostError
 from sandboxes.limits import NETWORKS, TEMPLATES, TIMEOUT_DEFAULT
-from sandboxes.models import Status
+from sandboxes.models import Isolation, Status
 from sandboxes.selectors import limits_of
 from sandboxes.services import host_client, sandbox_create
 from sandboxes.volumes import volumes_of
@@ -72,8 +74,22 @@ def sandbox_new(request: HttpRequest, principal: Principal) -> HttpResponse:
         "form": form,
         "limits": limits,
         "templates": TEMPLATES,
+        "isolations": _isolations(limits.account.plan),
+        "isolation_default": settings.ORKESTR_ISOLATION,
         "networks": [(name, name in limits.account.plan.networks) for name in NETWORKS],
         "timeout_default": TIMEOUT_DEFAULT,
         "volumes": volumes_of(principal.account_id)[:VOLUMES_SHOWN],
     }
     return render(request, "console/sandbox_new.html", context, status=422 if form.errors else 200)
+
+
+def _isolations(plan: Plan) -> list[Isolation]:
+    """The classes to choose from; none when the plan decides or the host has but one."""
+    if plan.isolation:
+        return []
+    try:
+        found = async_to_sync(host_client().isolations)()
+    except HostError:
+        return []
+    ready = [Isolation(info.name) for info in found if info.ready]
+    return ready if len(ready) > 1 else []

@@ -99,6 +99,7 @@ _HOST: Final = {
     "name_too_long": Answer(422, "name_too_long"),
     "pids_exhausted": Answer(409, "pids_exhausted"),
     "agent_lost": Answer(409, "agent_lost"),
+    "isolation_unavailable": Answer(503, "isolation_unavailable"),
     "network_unavailable": Answer(503, "network_unavailable", retry=True),
     "invalid": Answer(422, "invalid"),
     "internal": Answer(500, "internal"),

@@ -41,6 +41,7 @@ def sandbox_json(sandbox: Sandbox) -> dict[str, Any]:
         "status": sandbox.status,
         "template": sandbox.template,
         "network": sandbox.network,
+        "isolation": sandbox.isolation,
         "allow_domains": sandbox.allow_domains,
         "size": sandbox.size,
         "cpu": float(sandbox.cpu),

@@ -39,6 +39,11 @@ class SandboxIn(Body):
         description="`off`: none. `restricted`: an allowlist of domains, over HTTPS by a proxy. "
         "`open`: the internet, without private addresses.",
     )
+    isolation: Literal["runc", "gvisor"] | None = Field(
+        None,
+        description="`runc`: namespaces and a filter before the machine's kernel. `gvisor`: a "
+        "kernel of its own. Left out, the plan or the installation decides.",
+    )
     timeout_seconds: Lifetime = TIMEOUT_DEFAULT
     on_timeout: Literal["kill", "pause"] = "kill"
     auto_resume: bool = False
@@ -138,6 +143,7 @@ class SandboxOut(BaseModel):
     status: StatusName
     template: str
     network: Literal["off", "restricted", "open"]
+    isolation: Literal["runc", "gvisor"]
     allow_domains: list[str] | None
     size: str
     cpu: float

@@ -27,10 +27,13 @@ from sandboxes.host.cgroups import Cgroups
 from sandboxes.host.checks import troubles
 from sandboxes.host.client import HostClient
 from sandboxes.host.daemon import Host
+from sandboxes.host.gvisor import Runsc
 from sandboxes.host.images.store import Store
-from sandboxes.host.runtime import Runc
+from sandboxes.host.runtime import Runc, Runtime
 from sandboxes.host.server import Server
 from sandboxes.host.slots import Places, SlotMaker
+from sandboxes.host.tools.catalog import RUNSC, folder_of, runsc_program
+from sandboxes.host.tools.later import find, reason
 from sandboxes.host.types import HostError
 from timeline.events import SYSTEM
 from timeline.shipper import Shipper
@@ -126,10 +129,18 @@ def _prepare(settings: Settings) -> int | None:
 
 def _host(settings: Settings, *, ready: int) -> Host:
     places = Places.of(settings.directory)
-    maker = SlotMaker(places, Runc(settings.directory / "runc"), Cgroups())
+    runtimes = (Runc(settings.directory / "runc"), _gvisor(settings))
+    maker = SlotMaker(places, *runtimes, cgroups=Cgroups())
     makers = max(2, os.cpu_count() or 1)
     store, shipper = Store(settings.templates), Shipper(settings.redis)
     return Host(maker, store, shipper, ready=ready, makers=makers)
+
+
+def _gvisor(settings: Settings) -> Runtime:
+    tools = folder_of(settings.templates)
+    folder = find(RUNSC, tools)
+    program = runsc_program(folder) if folder else None
+    return Runsc(settings.directory / "runsc", program, reason=reason(RUNSC, tools))
 
 
 async def _serve(settings: Settings) -> int:

@@ -13,6 +13,7 @@ from sandboxes.host.client import CreateSpec
 from sandboxes.host.egress.policy import Policy, Rule
 from sandboxes.host.networks import MODES
 from sandboxes.host.paused import Paused
+from sandboxes.host.runtime import ISOLATIONS
 from sandboxes.host.slots import Slot
 from sandboxes.host.types import HostError
 from timeline.events import Actor, Kind, NewEvent
@@ -155,6 +156,8 @@ def parse_spec(row: object) -> CreateSpec:
         raise _invalid("a sandbox id")
     if spec.network not in MODES:
         raise HostError("invalid", f"A network is one of {', '.join(MODES)}.")
+    if spec.isolation not in ISOLATIONS:
+        raise HostError("invalid", f"An isolation class is one of {', '.join(ISOLATIONS)}.")
     if spec.snapshot:
         check_snapshot_id(spec.snapshot)
     if spec.volume:
@@ -230,6 +233,7 @@ def created_event(spec: CreateSpec, *, actor: Actor, at: int) -> NewEvent:
         "memory_mb": spec.memory_mb,
         "disk_mb": spec.disk_mb,
         "network": spec.network,
+        "isolation": spec.isolation,
         "timeout_seconds": spec.timeout_seconds,
         "on_timeout": spec.on_timeout,
         "env_names": sorted(spec.env),

@@ -38,6 +38,7 @@ __all__ = [
     "FileContent",
     "HostClient",
     "HostError",
+    "IsolationInfo",
     "MeterInfo",
     "MetricsInfo",
     "PausedSandbox",
@@ -60,6 +61,7 @@ class CreateSpec:
     ``rules`` is the allowlist of a restricted network, as ``egress.policy.Policy.to_json``;
     ``snapshot`` is what its files are forked from, empty for the template's alone; ``volume`` is
     the id of what is mounted at ``/persist``, empty for nothing, and ``volume_name`` is shown.
+    ``isolation`` is one of ``sandboxes.host.runtime.ISOLATIONS``.
     """
 
     sandbox_id: str
@@ -79,6 +81,7 @@ class CreateSpec:
     snapshot: str = ""
     volume: str = ""
     volume_name: str = ""
+    isolation: str = "runc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,15 @@ class PausedSandbox:
 @dataclass(frozen=True, slots=True)
 class TemplateInfo:
     """A template this host knows. ``reason`` says why it cannot be had when not ``ready``."""
+
+    name: str
+    ready: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class IsolationInfo:
+    """A class of isolation. ``reason`` says why this host cannot give it when not ``ready``."""
 
     name: str
     ready: bool
@@ -153,10 +165,15 @@ class HostClient:
         header = (await self._call("templates")).header
         return [TemplateInfo(**row) for row in header["templates"]]
 
+    async def isolations(self) -> list[IsolationInfo]:
+        """The classes of isolation, and whether this host can give them."""
+        header = (await self._call("templates")).header
+        return [IsolationInfo(**row) for row in header["isolations"]]
+
     async def create(self, spec: CreateSpec, *, actor: Actor) -> Created:
         """Start a sandbox; it runs when this returns.
 
-        Codes: template_unavailable, host_full, volume_in_use, volume_gone.
+        Codes: template_unavailable, isolation_unavailable, host_full, volume_in_use, volume_gone.
         """
         fields = asdict(spec)
         frame = await self._call("create", {"spec": fields}, actor=actor)

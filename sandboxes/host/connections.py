@@ -10,6 +10,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from typing import cast
 
+from sandboxes.host.agent import callers, questions
 from sandboxes.host.client import CreateSpec
 from sandboxes.host.egress import registries
 from sandboxes.host.egress.client import EgressClient, EgressError
@@ -17,7 +18,8 @@ from sandboxes.host.egress.policy import Policy
 from sandboxes.host.egress.registries import Registries
 from sandboxes.host.ids import Ids
 from sandboxes.host.nat import Nat, NatError
-from sandboxes.host.networks import Mode, Networks
+from sandboxes.host.networks import HATCH, PROXY_PORT, Door, Hatch, Mode, Networks
+from sandboxes.host.runtime import GVISOR
 from sandboxes.host.slots import Places, Slot
 from sandboxes.host.types import HostError, JournalWriter
 from timeline.events import Kind, NewEvent
@@ -80,6 +82,8 @@ class Connections:
         try:
             await self.resume(spec, slot)
             self._write_resolvers(spec, slot)
+            if spec.network == "restricted" and slot.isolation == GVISOR:
+                await questions.forward(slot.agent_socket, port=PROXY_PORT, name=HATCH)
         except FAILURES as error:
             log.exception("The network of %s could not be made", spec.sandbox_id)
             raise HostError(
@@ -91,7 +95,14 @@ class Connections:
         """After a restart: what is still there stays as it is. Raises one of ``FAILURES``."""
         if spec.network != "off":
             mode, policy = cast(Mode, spec.network), Policy.from_json(spec.rules)
-            await self._networks.attach(mode, spec.sandbox_id, slot.identity.pid, policy=policy)
+            await self._networks.attach(
+                mode, spec.sandbox_id, slot.identity.pid, policy=policy, door=self._door(slot)
+            )
+
+    def _door(self, slot: Slot) -> Door | None:
+        if slot.isolation != GVISOR:
+            return None
+        return Hatch(callers.folder_of(slot.agent_socket), self._ids.base(slot.index))
 
     async def apply(self, spec: CreateSpec) -> None:
         """Its allowlist as it is now, for what is open too. Raises ``HostError``."""

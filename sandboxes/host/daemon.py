@@ -22,7 +22,7 @@ from sandboxes.host.box import (
     running_event,
     snapshot_event,
 )
-from sandboxes.host.client import CreateSpec, TemplateInfo
+from sandboxes.host.client import CreateSpec, IsolationInfo, TemplateInfo
 from sandboxes.host.commands import Commands
 from sandboxes.host.connections import Connections
 from sandboxes.host.egress.policy import Rule
@@ -34,6 +34,7 @@ from sandboxes.host.paused import Paused
 from sandboxes.host.pausing import Pause, Wake
 from sandboxes.host.pool import Pool
 from sandboxes.host.previews import Told
+from sandboxes.host.runtime import GVISOR
 from sandboxes.host.slots import Shape, Slot, SlotMaker
 from sandboxes.host.snapshots import Captured, Snapshots
 from sandboxes.host.terminals.recording import prune
@@ -173,6 +174,14 @@ class Host:
             return TemplateInfo(name, ready=False, reason=str(error))
         return TemplateInfo(name, ready=True, reason="")
 
+    def isolations(self) -> list[IsolationInfo]:
+        """Every class of isolation, and why some cannot be had."""
+        found = {name: one.trouble() for name, one in self.maker.runtimes.items()}
+        return [
+            IsolationInfo(name, ready=trouble is None, reason=trouble or "")
+            for name, trouble in found.items()
+        ]
+
     def has_room(self) -> bool:
         """Whether the disk has enough left for another sandbox."""
         return shutil.disk_usage(self.maker.places.directory).free >= MIN_FREE_BYTES
@@ -242,7 +251,17 @@ class Host:
 
     async def _slot(self, spec: CreateSpec, template: Template) -> Slot:
         layers = tuple(str(path) for path in self.store.paths(template))
-        shape = Shape(layers, spec.cpu, spec.memory_mb, spec.disk_mb, spec.pids)
+        self._check_isolation(spec.isolation)
+        outside = spec.isolation == GVISOR and spec.network == "open"
+        shape = Shape(
+            layers,
+            spec.cpu,
+            spec.memory_mb,
+            spec.disk_mb,
+            spec.pids,
+            isolation=spec.isolation,
+            outside=outside,
+        )
         try:
             if spec.snapshot:
                 fork = self.snapshots.fork(spec.snapshot)
@@ -251,6 +270,11 @@ class Host:
         except OSError as error:
             log.exception("A slot could not be made")
             raise HostError("internal", f"The sandbox could not be started: {error}.") from error
+
+    def _check_isolation(self, name: str) -> None:
+        if trouble := self.maker.runtimes[name].trouble():
+            message = f"This host cannot isolate with {name}: {trouble}"
+            raise HostError("isolation_unavailable", message)
 
     async def _begin(
         self,

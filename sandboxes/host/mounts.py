@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOATIME = 1, 2, 4, 1024
-MS_REC, MS_SLAVE = 16384, 1 << 19
+MS_BIND, MS_REC, MS_SLAVE = 4096, 16384, 1 << 19
 MNT_DETACH = 2
 
 _CLONE_FS, _CLONE_NEWNS, _CLONE_NEWUTS = 0x00000200, 0x00020000, 0x04000000
@@ -61,6 +61,11 @@ def mount(source: str, target: Path, fstype: str, *, flags: int = 0, data: str =
         source.encode(), os.fsencode(target), fstype.encode(), flags, data.encode()
     )
     _checked(result, str(target))
+
+
+def bind(source: Path, target: Path) -> None:
+    """Have ``target`` show what ``source`` holds."""
+    mount(str(source), target, "none", flags=MS_BIND)
 
 
 def detach(target: Path) -> None:

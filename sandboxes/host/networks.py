@@ -10,9 +10,11 @@ import asyncio
 import socket
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal, get_args
+from pathlib import Path
+from typing import Literal, Protocol, get_args
 
 from sandboxes.host import netns
+from sandboxes.host.agent import callers
 from sandboxes.host.egress.client import EgressClient
 from sandboxes.host.egress.policy import Policy
 from sandboxes.host.nat import Nat
@@ -21,6 +23,8 @@ Mode = Literal["off", "restricted", "open"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 PROXY_PORT = 3128
+#: The name of the proxy's socket where the agent forwards a port to it.
+HATCH = "egress"
 _NO_PROXY = "localhost,127.0.0.1,::1"
 
 
@@ -66,19 +70,26 @@ class Networks:
         return "".join(f"nameserver {server}\n" for server in servers) + "options timeout:2\n"
 
     async def attach(
-        self, mode: Mode, sandbox_id: str, init_pid: int, *, policy: Policy | None = None
+        self,
+        mode: Mode,
+        sandbox_id: str,
+        init_pid: int,
+        *,
+        policy: Policy | None = None,
+        door: Door | None = None,
     ) -> Attachment:
         """Set up the namespace of ``init_pid``. Raises ``OSError``, ``EgressError``, ``NatError``.
 
-        ``policy`` is the allowlist of a restricted sandbox. Called again for one that is attached
+        ``policy`` is the allowlist of a restricted sandbox; ``door`` its way to the proxy when its
+        loopback is not the machine's to listen on. Called again for one that is attached
         (a host that restarted), it applies ``policy`` and leaves the rest.
         """
         if mode == "open":
             link = await self._nat.attach(sandbox_id, init_pid, keep=True)
             return Attachment(sandbox_id, mode, str(link.address))
         if mode == "restricted":
-            await self._restrict(sandbox_id, init_pid, policy or Policy())
-        else:
+            await self._restrict(sandbox_id, door or Loopback(init_pid), policy or Policy())
+        elif door is None:
             space = netns.of_process(init_pid)
             await asyncio.to_thread(netns.inside, space, netns.raise_loopback)
         return Attachment(sandbox_id, mode)
@@ -99,12 +110,11 @@ class Networks:
             await self._egress.remove(sandbox_id)
         return strays + await self._nat.sweep(known)
 
-    async def _restrict(self, sandbox_id: str, init_pid: int, policy: Policy) -> None:
+    async def _restrict(self, sandbox_id: str, door: Door, policy: Policy) -> None:
         if sandbox_id in self._egress.serving():
             await self._egress.update(sandbox_id, policy)
             return
-        listener = await asyncio.to_thread(netns.inside, netns.of_process(init_pid), _listener)
-        await self._egress.add(sandbox_id, listener, policy)
+        await self._egress.add(sandbox_id, await asyncio.to_thread(door.listen), policy)
 
 
 def proxy_environment() -> dict[str, str]:
@@ -113,6 +123,34 @@ def proxy_environment() -> dict[str, str]:
     values = {"HTTP_PROXY": address, "HTTPS_PROXY": address, "NO_PROXY": _NO_PROXY}
     both = {**values, **{name.lower(): value for name, value in values.items()}}
     return {**both, "NODE_USE_ENV_PROXY": "1"}
+
+
+class Door(Protocol):
+    """Where the proxy listens for one sandbox."""
+
+    def listen(self) -> socket.socket:
+        """Blocks. Raises ``OSError``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loopback:
+    """The loopback of the network namespace of a process."""
+
+    pid: int
+
+    def listen(self) -> socket.socket:
+        return netns.inside(netns.of_process(self.pid), _listener)
+
+
+@dataclass(frozen=True, slots=True)
+class Hatch:
+    """A socket in the folder that a gVisor sandbox's agent can call, and nobody else."""
+
+    folder: Path
+    owner: int
+
+    def listen(self) -> socket.socket:
+        return callers.listener(self.folder / HATCH, owner=self.owner)
 
 
 def _listener() -> socket.socket:

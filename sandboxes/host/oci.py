@@ -52,7 +52,8 @@ _OPEN_FILES = 65536
 class Bundle:
     """What one container is made of. ``uid_base`` is the machine's id behind the sandbox's 0.
 
-    ``swap`` says whether this kernel can limit swap; ``cgroup`` is a path below every hierarchy.
+    ``swap`` says whether this kernel can limit swap; ``cgroup`` is a path below every hierarchy;
+    ``outside`` is as in ``slots.Shape``.
     """
 
     directory: Path
@@ -64,6 +65,7 @@ class Bundle:
     memory_mb: int
     pids: int
     swap: bool
+    outside: bool = False
 
 
 def configuration(bundle: Bundle) -> dict[str, Any]:

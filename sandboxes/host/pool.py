@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sandboxes.host.runtime import GVISOR
 from sandboxes.host.slots import Shape, Slot, SlotMaker
 from sandboxes.host.threads import in_thread
 from sandboxes.host.types import HostError
@@ -22,6 +23,8 @@ _SHAPES = 4
 _RETRY_SECONDS = 5.0
 #: Making ready waits until nothing was asked for this long, so that a burst has the processors.
 QUIET_SECONDS = 0.25
+#: Most of a class whose kernel takes some of a processor even while nothing runs in it.
+_BUSY = 2
 #: It does not wait when less than this part of what should be ready is left.
 _SHORT = 8
 
@@ -117,7 +120,9 @@ class Pool:
         return None
 
     def _target_of(self, shape: Shape) -> int:
-        return self._target if shape == next(reversed(self._slots)) else self._target // 4
+        most = _BUSY if shape.isolation == GVISOR else self._target
+        last = shape == next(reversed(self._slots))
+        return min(most, self._target if last else self._target // 4)
 
     async def _asked_meanwhile(self, shape: Shape) -> bool:
         """Wait for quiet, unless ``shape`` has run short; whether a slot was taken first."""

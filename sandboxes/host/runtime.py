@@ -8,25 +8,72 @@ import re
 import select
 import shutil
 import signal
+import socket
 import subprocess
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from sandboxes.host.oci import Bundle, configuration
 from sandboxes.host.types import HostError
 
 START_SECONDS = 30.0
+_BACKLOG = 512
 _OLDEST_RUNC = (1, 1)
+
+
+#: The isolation classes there are, by the name that people read.
+RUNC, GVISOR = "runc", "gvisor"
+ISOLATIONS = (RUNC, GVISOR)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A process in whose mount namespace a container's files are, and its root as seen there."""
+
+    pid: int
+    root: str = ""
+
+    @property
+    def namespace(self) -> Path:
+        return Path(f"/proc/{self.pid}/ns/mnt")
+
+    def path(self, inside: str) -> str:
+        """Where an absolute path in the container is, as this process sees it."""
+        return f"/proc/{self.pid}/root{self.root}{inside}"
 
 
 class Runtime(Protocol):
     """Starts and forgets containers. Every method blocks; none is called in the event loop."""
 
+    @property
+    def isolation(self) -> str:
+        """The class of isolation that it gives: runc or gvisor."""
+
     def trouble(self) -> str | None:
         """Why this runtime cannot be used here, as a sentence; None when it can."""
 
+    def configuration(self, bundle: Bundle) -> dict[str, Any]:
+        """``config.json`` for this bundle."""
+
+    def meeting(
+        self, agent_socket: Path, bundle: Path, *, owner: int
+    ) -> AbstractContextManager[int]:
+        """Make ready for the agent of a container about to be started; a descriptor for ``start``.
+
+        ``owner`` is the machine's id behind the container's root.
+        """
+
     def start(self, container_id: str, bundle: Path, *, listener: int) -> int:
-        """Run a bundle with ``listener`` as PID 1's descriptor 3; PID 1's id on this machine."""
+        """Run a bundle; the id on this machine of the process whose end is the container's end."""
+
+    def found(self, agent_socket: Path, *, owner: int) -> None:
+        """As ``meeting``, for one that an earlier host has started."""
+
+    def view(self, container_id: str, pid: int) -> View:
+        """Who has the files of a running container. Raises ``OSError``."""
 
     def forget(self, container_id: str) -> None:
         """Drop the record of a container whose PID 1 has ended."""
@@ -34,12 +81,11 @@ class Runtime(Protocol):
     def containers(self) -> list[str]:
         """Ids of all containers it has a record of."""
 
-    def init_pid(self, container_id: str) -> int | None:
-        """PID 1's id as recorded, whether or not it still runs."""
-
 
 class Runc:
     """runc from the distribution; its records lie in ``root``."""
+
+    isolation = RUNC
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -58,7 +104,25 @@ class Runc:
             return f"runc {match[1]}.{match[2]} is too old; install runc 1.1 or newer."
         return None
 
+    def configuration(self, bundle: Bundle) -> dict[str, Any]:
+        return configuration(bundle)
+
+    @contextmanager
+    def meeting(self, agent_socket: Path, bundle: Path, *, owner: int) -> Iterator[int]:
+        """A listening socket, which the container alone holds afterwards."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            listener.bind(str(agent_socket))
+            listener.listen(_BACKLOG)
+            yield listener.fileno()
+
+    def found(self, agent_socket: Path, *, owner: int) -> None:
+        """It listens as it did."""
+
+    def view(self, container_id: str, pid: int) -> View:
+        return View(pid)
+
     def start(self, container_id: str, bundle: Path, *, listener: int) -> int:
+        """``listener`` becomes PID 1's descriptor 3."""
         log, pid_file = bundle / "runc.log", bundle / "runc.pid"
         command = ["runc", "--root", str(self.root), "--log", str(log), "--log-format", "json"]
         command += ["run", "--detach", "--preserve-fds", "1", "--pid-file", str(pid_file)]
@@ -91,12 +155,6 @@ class Runc:
             return sorted(entry.name for entry in self.root.iterdir())
         except FileNotFoundError:
             return []
-
-    def init_pid(self, container_id: str) -> int | None:
-        with suppress(OSError, ValueError, KeyError):
-            state = json.loads((self.root / container_id / "state.json").read_text())
-            return int(state["init_process_pid"])
-        return None
 
 
 def _environment() -> dict[str, str]:

@@ -136,7 +136,8 @@ class Server:
 
     async def _templates(self, call: Call) -> None:
         rows = [asdict(info) for info in self._host.templates()]
-        await call.send({"ok": True, "templates": rows})
+        classes = [asdict(info) for info in self._host.isolations()]
+        await call.send({"ok": True, "templates": rows, "isolations": classes})
 
     async def _sandboxes(self, call: Call) -> None:
         paused = self._host.paused_ids()

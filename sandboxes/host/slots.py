@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from sandboxes.host import disks, mounts, oci, process
+from sandboxes.host.agent import callers
 from sandboxes.host.cgroups import Cgroups, Group
 from sandboxes.host.ids import SLOTS, Ids
 from sandboxes.host.process import Identity
-from sandboxes.host.runtime import Runtime
+from sandboxes.host.runtime import RUNC, Runtime, View
 from sandboxes.host.types import HostError
 
 _AGENT_SECONDS = 10.0
@@ -36,13 +37,19 @@ _PING, _PONG = struct.pack("<IB", 0, 9), 68
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """All that makes two slots interchangeable. ``layers`` are paths, topmost first."""
+    """All that makes two slots interchangeable. ``layers`` are paths, topmost first.
+
+    ``outside`` is for a class whose network stack has to be chosen before it is started: whether
+    it is to reach other machines by itself.
+    """
 
     layers: tuple[str, ...]
     cpu: float
     memory_mb: int
     disk_mb: int
     pids: int
+    isolation: str = RUNC
+    outside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,8 @@ class Slot:
     root: int
     agent_socket: Path
     group: Group
+    view: View
+    isolation: str = RUNC
 
     def alive(self) -> bool:
         return not process.ended(self.pidfd)
@@ -124,9 +133,9 @@ class Places:
 class SlotMaker:
     """Makes and unmakes slots. Every method blocks; several threads may call at once."""
 
-    def __init__(self, places: Places, runtime: Runtime, cgroups: Cgroups) -> None:
+    def __init__(self, places: Places, *runtimes: Runtime, cgroups: Cgroups) -> None:
         self.places = places
-        self.runtime = runtime
+        self.runtimes = {runtime.isolation: runtime for runtime in runtimes}
         self.cgroups = cgroups
         self.ids = Ids(offset=zlib.crc32(os.fsencode(places.directory)) % SLOTS)
         self._swap: bool | None = None
@@ -147,7 +156,7 @@ class SlotMaker:
     def _make(self, name: str, index: int, shape: Shape, fork: Fork | None) -> Slot:
         folder, bundle = self.places.slots / name, self.places.stage / name
         folder.mkdir(mode=0o700)
-        self._save(name, index, None)
+        self._save(name, index, None, shape.isolation)
         bundle.mkdir(mode=0o711)
         source = fork.image if fork else self._blank_image(shape.disk_mb)
         disks.clone(source, folder / "disk.ext4")
@@ -160,14 +169,16 @@ class SlotMaker:
         finally:
             _strip(bundle)
         identity = Identity.of(pid)
-        self._save(name, index, identity)
+        self._save(name, index, identity, shape.isolation)
         pidfd = process.watch(identity)
         if pidfd is None:
             os.close(root)
             raise HostError("internal", "The sandbox ended as soon as it was started.")
-        return self._slot(name, index, identity, pidfd, root)
+        return self._slot(name, index, identity, pidfd=pidfd, root=root, isolation=shape.isolation)
 
-    def _slot(self, name: str, index: int, identity: Identity, pidfd: int, root: int) -> Slot:
+    def _slot(
+        self, name: str, index: int, identity: Identity, *, pidfd: int, root: int, isolation: str
+    ) -> Slot:
         return Slot(
             name=name,
             index=index,
@@ -176,6 +187,8 @@ class SlotMaker:
             root=root,
             agent_socket=self._socket(name),
             group=self.group(name),
+            view=self.runtimes[isolation].view(name, identity.pid),
+            isolation=isolation,
         )
 
     def _blank_image(self, size_mb: int) -> Path:
@@ -236,25 +249,29 @@ class SlotMaker:
         )
 
     def _start(self, name: str, bundle: Path, index: int, shape: Shape) -> int:
-        config = oci.configuration(
+        runtime, path, base = (
+            self.runtimes[shape.isolation],
+            self._socket(name),
+            self.ids.base(index),
+        )
+        config = runtime.configuration(
             oci.Bundle(
                 directory=bundle,
                 agent=self.places.stage / "agent",
                 cgroup=f"{self.places.cgroup}/{name}",
                 hostname="sandbox",
-                uid_base=self.ids.base(index),
+                uid_base=base,
                 cpu=shape.cpu,
                 memory_mb=shape.memory_mb,
                 pids=shape.pids,
                 swap=self._limits_swap(),
+                outside=shape.outside,
             )
         )
         (bundle / "config.json").write_text(json.dumps(config))
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-            listener.bind(str(self._socket(name)))
-            listener.listen(512)
-            pid = self.runtime.start(name, bundle, listener=listener.fileno())
-        _greet(self._socket(name))
+        with runtime.meeting(path, bundle, owner=base) as listener:
+            pid = runtime.start(name, bundle, listener=listener)
+        _greet(path)
         return pid
 
     def _limits_swap(self) -> bool:
@@ -268,6 +285,7 @@ class SlotMaker:
         with suppress(OSError, ValueError, KeyError, TypeError):
             row = self._noted(name)
             identity = Identity(**row["identity"])
+            runtime = self.runtimes[row["isolation"]]
             self.ids.claim(row["index"])
             self._held.add(name)
             pidfd = process.watch(identity)
@@ -275,11 +293,14 @@ class SlotMaker:
                 self._held.discard(name)
                 return None
             try:
-                root = os.open(f"/proc/{identity.pid}/root", os.O_PATH | os.O_CLOEXEC)
+                root = os.open(runtime.view(name, identity.pid).path("/"), os.O_PATH | os.O_CLOEXEC)
+                runtime.found(self._socket(name), owner=self.ids.base(row["index"]))
             except OSError:
                 os.close(pidfd)
                 raise
-            return self._slot(name, row["index"], identity, pidfd, root)
+            return self._slot(
+                name, row["index"], identity, pidfd=pidfd, root=root, isolation=row["isolation"]
+            )
         return None
 
     def kill(self, slot: Slot) -> None:
@@ -312,8 +333,10 @@ class SlotMaker:
         _kill_leftover(group)
         with suppress(TypeError):
             _kill(Identity(**noted["identity"]))
-        self.runtime.forget(name)
+        for runtime in self.runtimes.values():
+            runtime.forget(name)
         self._socket(name).unlink(missing_ok=True)
+        callers.remove(self._socket(name))
         if not _within(_END_SECONDS, group.remove):
             raise HostError("internal", f"Processes of slot {name} do not die; they are left.")
         _strip(self.places.stage / name)
@@ -325,8 +348,9 @@ class SlotMaker:
         """What a slot's file says; both parts are None when it says nothing."""
         with suppress(OSError, ValueError, KeyError, TypeError):
             row = json.loads((self.places.slots / name / "slot.json").read_text())
-            return {"index": row["index"], "identity": row["identity"]}
-        return {"index": None, "identity": None}
+            isolation = row.get("isolation", RUNC)
+            return {"index": row["index"], "identity": row["identity"], "isolation": isolation}
+        return {"index": None, "identity": None, "isolation": RUNC}
 
     def group(self, name: str) -> Group:
         return self.cgroups.group(f"{self.places.cgroup}/{name}".rstrip("/"))
@@ -346,17 +370,18 @@ class SlotMaker:
         """Every name of which something is left: a folder, a record, a cgroup, a socket."""
         return {
             *(path.name for path in self.places.slots.iterdir()),
-            *(path.stem for path in self.places.agents.glob("*.sock")),
-            *self.runtime.containers(),
+            *(path.stem for path in self.places.agents.iterdir()),
+            *(name for runtime in self.runtimes.values() for name in runtime.containers()),
             *self.cgroups.group(self.places.cgroup).children(),
         }
 
     def _socket(self, name: str) -> Path:
         return self.places.agents / f"{name}.sock"
 
-    def _save(self, name: str, index: int, identity: Identity | None) -> None:
+    def _save(self, name: str, index: int, identity: Identity | None, isolation: str) -> None:
         path = self.places.slots / name / "slot.json"
-        row = {"index": index, "identity": asdict(identity) if identity else None}
+        known = asdict(identity) if identity else None
+        row = {"index": index, "identity": known, "isolation": isolation}
         scratch = path.with_suffix(".new")
         scratch.write_text(json.dumps(row))
         scratch.rename(path)
@@ -397,18 +422,28 @@ def _strip(bundle: Path) -> None:
 
 def _greet(agent: Path) -> None:
     """Wait for the agent's first answer."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(_AGENT_SECONDS)
-        try:
-            probe.connect(str(agent))
+    try:
+        with _connected(agent) as probe:
             probe.sendall(_PING)
             answer = probe.recv(5)
-        except OSError as error:
-            raise HostError(
-                "agent_lost", f"The sandbox's agent does not answer: {error}"
-            ) from error
+    except OSError as error:
+        raise HostError("agent_lost", f"The sandbox's agent does not answer: {error}") from error
     if len(answer) < 5 or answer[4] != _PONG:
         raise HostError("agent_lost", "The sandbox's agent does not speak our protocol.")
+
+
+def _connected(agent: Path) -> socket.socket:
+    """To an agent that is only just being started."""
+    if callers.calls(agent):
+        return callers.await_call(agent, seconds=_AGENT_SECONDS)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(_AGENT_SECONDS)
+        sock.connect(str(agent))
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def _within(seconds: float, attempt: Callable[[], bool]) -> bool:

@@ -90,11 +90,11 @@ class Volumes:
     def _move(self, mount: int, slot: Slot) -> None:
         mounts.idmap(mount, self._ids.namespace(slot.index))
         _make_place(slot)
-        namespace = os.open(f"/proc/{slot.identity.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        namespace = os.open(slot.view.namespace, os.O_RDONLY | os.O_CLOEXEC)
         try:
             if not slot.alive():
                 raise HostError("internal", "The sandbox ended as soon as it was started.")
-            mounts.move_into(mount, namespace, PLACE)
+            mounts.move_into(mount, namespace, f"{slot.view.root}{PLACE}")
         finally:
             os.close(namespace)
 
@@ -114,7 +114,7 @@ class Volumes:
 
 def inside(slot: Slot) -> str:
     """Where a running slot's volume is, as this process sees it; nothing in there can move it."""
-    return f"/proc/{slot.identity.pid}/root{PLACE}"
+    return slot.view.path(PLACE)
 
 
 def _hold(box: Box) -> int | None:

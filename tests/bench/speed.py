@@ -99,7 +99,7 @@ class Bundles:
         self.runtime = TimedRunc(self._folder / "runc")
         places = Places.of(self._folder)
         places.prepare(build(self._folder / "agent"))
-        self._maker = SlotMaker(places, self.runtime, Cgroups())
+        self._maker = SlotMaker(places, self.runtime, cgroups=Cgroups())
 
     def run_once(self) -> None:
         """One `runc run`; what it started is ended at once."""

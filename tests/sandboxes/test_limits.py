@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from accounts.models import Plan
 from sandboxes.errors import InvalidRequest, PlanLimit
 from sandboxes.limits import (
     SandboxRequest,
@@ -14,6 +15,7 @@ from sandboxes.limits import (
     check_command,
     check_path,
     checked,
+    isolation_for,
     template_name,
 )
 
@@ -38,6 +40,7 @@ def test_the_old_name_of_a_template_still_works() -> None:
         ({"timeout_seconds": 9}, "timeout_seconds"),
         ({"timeout_seconds": 3601}, "timeout_seconds"),
         ({"network": "sometimes"}, "network"),
+        ({"isolation": "paper"}, "isolation"),
         ({"region": "moon"}, "region"),
         ({"env": {"1A": "x"}}, "env"),
         ({"env": {"": "x"}}, "env"),
@@ -99,3 +102,26 @@ def test_a_clock_does_not_go_past_the_longest_run_of_the_plan() -> None:
     with pytest.raises(PlanLimit) as caught:
         capped_expiry(now=NOW, started_at=started, seconds=60, lifetime_seconds=50)
     assert caught.value.reason == "lifetime_cap_reached"
+
+
+@pytest.mark.parametrize(
+    ("plan", "asked", "given"),
+    [
+        ("", None, "runc"),
+        ("", "gvisor", "gvisor"),
+        ("gvisor", None, "gvisor"),
+        ("gvisor", "gvisor", "gvisor"),
+    ],
+)
+def test_the_plan_decides_on_the_isolation_class_then_the_caller_then_the_default(
+    plan: str, asked: str | None, given: str
+) -> None:
+    request = replace(GOOD, isolation=asked)
+    assert isolation_for(request, plan=Plan(name="p", isolation=plan), default="runc") == given
+
+
+def test_a_plan_of_one_isolation_class_refuses_another() -> None:
+    request = replace(GOOD, isolation="runc")
+    with pytest.raises(PlanLimit, match="isolated by gvisor") as error:
+        isolation_for(request, plan=Plan(name="p", isolation="gvisor"), default="runc")
+    assert error.value.reason == "isolation"

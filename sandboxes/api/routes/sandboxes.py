@@ -124,6 +124,7 @@ def _wanted(payload: SandboxIn) -> SandboxRequest:
         cpu=payload.cpu,
         memory_mb=payload.memory_mb,
         network=payload.network,
+        isolation=payload.isolation,
         allow_domains=payload.allow_domains,
         timeout_seconds=payload.timeout_seconds,
         on_timeout=payload.on_timeout,

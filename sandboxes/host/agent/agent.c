@@ -187,6 +187,7 @@ static void dispatch(struct connection *c, uint8_t type, struct reader *r)
     case REQ_RESIZE: command_resize(c, r); break;
     case REQ_PING: send_ok(c); break;
     case REQ_CLOCK: clock_set(c, r); break;
+    case REQ_FORWARD: forward_open(c, r); break;
     case REQ_READ: case REQ_WRITE: case REQ_DELETE:
     case REQ_MKDIR: case REQ_MOVE: case REQ_STAT:
         if (c->follows || c->feeds || has_unsent(c))
@@ -233,6 +234,7 @@ static bool receive(struct connection *c)
         return errno == EINTR;
     if (n < 0 || (n == 0 && wanted))
         return !(c->broken = true);
+    dial_spent(c);
     *(in_head ? &c->head_got : &c->body_got) += (size_t)n;
     if (in_head && c->head_got == sizeof c->head && !head_complete(c))
         return !(c->broken = true);
@@ -248,6 +250,7 @@ static void connection_free(struct connection *c)
             *at = c->next;
             break;
         }
+    dial_spent(c);
     if (c->follows)
         c->follows->follower = NULL;
     if (c->feeds)
@@ -286,16 +289,12 @@ static void sweep(void)
 
 /* ---- the listener and the children -------------------------------------------------------- */
 
-static void listener_ready(struct source *source, uint32_t events)
+struct connection *connection_new(int fd)
 {
-    (void)events;
-    int fd = accept4(source->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (fd < 0)
-        return;
     struct connection *c = connection_count < CONNECTIONS_MAX ? calloc(1, sizeof *c) : NULL;
     if (!c) {
         close(fd);
-        return;
+        return NULL;
     }
     c->source.fd = fd;
     c->source.ready = connection_ready;
@@ -303,6 +302,15 @@ static void listener_ready(struct source *source, uint32_t events)
     connections = c;
     connection_count++;
     watch_connection(c);
+    return c;
+}
+
+static void listener_ready(struct source *source, uint32_t events)
+{
+    (void)events;
+    int fd = accept4(source->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd >= 0)
+        connection_new(fd);
 }
 
 static void child_ready(struct source *source, uint32_t events)
@@ -346,13 +354,15 @@ static int open_listener(int argc, char **argv)
     return fd;
 }
 
+/* From inside, Linux spares PID 1 every signal it does not wait for. gVisor spares it none. */
 static int child_signals(void)
 {
     sigset_t mask;
+    signals_answer(SIG_IGN);
+    signal(SIGCHLD, SIG_DFL);
     sigemptyset(&mask);
     sigaddset(&mask, SIGCHLD);
     sigprocmask(SIG_BLOCK, &mask, NULL);
-    signal(SIGPIPE, SIG_IGN);
     return signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
@@ -363,16 +373,21 @@ int main(int argc, char **argv)
     prctl(PR_SET_DUMPABLE, 0);
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    listener.fd = open_listener(argc, argv);
+    bool dials = argc == 4 && !strcmp(argv[1], "--dial") && dial_open(argv[2], argv[3]);
+    listener.fd = dials ? -1 : open_listener(argc, argv);
     children.fd = child_signals();
-    if (listener.fd < 0 || !source_watch(&listener, EPOLLIN) || !source_watch(&children, EPOLLIN)) {
-        fprintf(stderr, "usage: agent --fd LISTENING_SOCKET | --path SOCKET\n");
+    if ((!dials && listener.fd < 0) || !source_watch(&listener, EPOLLIN) ||
+        !source_watch(&children, EPOLLIN)) {
+        fprintf(stderr, "usage: agent --fd LISTENING_SOCKET | --path SOCKET | --dial FOLDER PROCESSES\n");
         return 2;
     }
     for (;;) {
         /* One event at a time: handling it may free what a second one would point at. */
-        int64_t wait = commands_tick();
+        int64_t wait = commands_tick(), until_dial;
         sweep();
+        until_dial = dial_tick();
+        if (wait < 0 || (until_dial >= 0 && until_dial < wait))
+            wait = until_dial;
         if (epoll_wait(epoll_fd, &event, 1, wait > 60000 ? 60000 : (int)wait) == 1) {
             struct source *source = event.data.ptr;
             source->ready(source, event.events);

@@ -46,6 +46,7 @@ enum request {
     REQ_RESIZE = 8,  /* str id, u16 rows, u16 columns */
     REQ_PING = 9,
     REQ_CLOCK = 10,  /* u8 hold: 1 stops the clock that timeouts go by, 0 lets it go on; OK either way */
+    REQ_FORWARD = 13, /* u16 port, str name: the loopback's port leads to a socket in the host's folder */
     REQ_READ = 20,   /* u64 limit (0: none), u64 from, str path: META, then DATA or NAME frames, END */
     REQ_WRITE = 21,  /* u64 size, u32 mode and flags, str path, roots; READY, DATA from the host, END, META */
     REQ_DELETE = 22, /* str path, roots */
@@ -137,6 +138,7 @@ struct connection {
     struct command *follows; /* its output goes here */
     struct command *feeds;   /* its stdin comes from here */
     bool broken;
+    bool spare; /* waits for the host to speak */
 };
 
 int64_t now_ms(void);
@@ -150,6 +152,19 @@ void send_ok(struct connection *c);
 void send_taken(struct connection *c, bool hidden);
 bool has_unsent(const struct connection *c);
 void input_resume(struct connection *c);
+struct connection *connection_new(int fd); /* NULL when there are too many; fd is closed then */
+
+/* ---- dial.c ------------------------------------------------------------------------------- */
+
+/* Keep the folder with the host's sockets, hide it from all others, and give up the right to mount. */
+bool dial_open(const char *folder, const char *most_processes);
+int dial(const char *name); /* a connection to a socket of the host's, or -1 */
+int64_t dial_tick(void);    /* keeps spare connections; ms until it should be called again, or -1 */
+void dial_spent(struct connection *c);
+
+/* ---- forward.c ---------------------------------------------------------------------------- */
+
+void forward_open(struct connection *c, struct reader *r);
 
 /* ---- command.c ---------------------------------------------------------------------------- */
 
@@ -229,6 +244,7 @@ struct launch {
 
 /* Starts the shell. Fills the command's pid and descriptors; else answers the stage, errno set. */
 enum stage spawn_shell(struct command *command, const struct launch *launch);
+void signals_answer(void (*handler)(int)); /* sets what every signal that can be caught does */
 
 /* ---- files.c ------------------------------------------------------------------------------ */
 

@@ -43,6 +43,7 @@ class Ask(IntEnum):
     RESIZE = 8
     PING = 9
     CLOCK = 10
+    FORWARD = 13
     READ = 20
     WRITE = 21
     DELETE = 22

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from sandboxes.host.agent import frames
+from sandboxes.host.agent import callers, frames
 from sandboxes.host.agent.frames import Answer, Ask, lost
 from sandboxes.host.agent.refusals import refusal
 
@@ -28,15 +28,13 @@ class Link:
 
     @classmethod
     async def open(cls, path: Path) -> Link:
-        """Connects, waiting a moment while the agent's backlog is full."""
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        sock.setblocking(False)
+        """Connects, waiting a moment while the agent's backlog is full, or takes a call of its."""
         try:
-            await _connect(sock, path)
-            reader, writer = await asyncio.open_unix_connection(sock=sock, limit=128 * 1024)
+            sock = await (_called(path) if callers.calls(path) else _connected(path))
         except (OSError, TimeoutError) as error:
-            sock.close()
             raise lost("it does not answer") from error
+        try:
+            reader, writer = await asyncio.open_unix_connection(sock=sock, limit=128 * 1024)
         except BaseException:
             sock.close()
             raise
@@ -94,6 +92,30 @@ class Link:
 
     def close(self) -> None:
         self._writer.close()
+
+
+async def _called(path: Path) -> socket.socket:
+    """One that the agent has made; it makes another when the first word comes."""
+    async with asyncio.timeout(CONNECT_SECONDS):
+        while True:
+            try:
+                sock = callers.accept(path)
+            except BlockingIOError:
+                await asyncio.sleep(0.002)
+            else:
+                sock.setblocking(False)
+                return sock
+
+
+async def _connected(path: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.setblocking(False)
+    try:
+        await _connect(sock, path)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 async def _connect(sock: socket.socket, path: Path) -> None:

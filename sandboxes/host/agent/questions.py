@@ -69,6 +69,13 @@ async def hold_clock(path: Path, *, hold: bool) -> None:
         await link.expect(Answer.OK, subject="clock")
 
 
+async def forward(path: Path, *, port: int, name: str) -> None:
+    """Have a port of the sandbox's loopback lead to the socket ``name`` in the agent's folder."""
+    async with linked(path) as link:
+        await link.send(Ask.FORWARD, struct.pack("<H", port) + text(name))
+        await link.expect(Answer.OK, subject=f"port {port}")
+
+
 class Feeder:
     """A command's stdin. One at a time: a second one takes over from the first."""
 

@@ -70,18 +70,23 @@ _Noreturn static void give_up(const struct ends *e, enum stage stage)
 }
 
 /* By the call itself: a C library keeps 32 to 34 for its own use and refuses to touch them. */
-static void reset_signals(void)
+void signals_answer(void (*handler)(int))
 {
     struct {
-        void *handler;
+        void (*handler)(int);
         unsigned long flags;
         void *restorer;
         unsigned long mask;
-    } plain = {NULL, 0, NULL, 0};
-    sigset_t none;
+    } plain = {handler, 0, NULL, 0};
     for (int number = 1; number < 65; number++)
         if (number != SIGKILL && number != SIGSTOP)
             syscall(SYS_rt_sigaction, number, &plain, NULL, sizeof plain.mask);
+}
+
+static void reset_signals(void)
+{
+    sigset_t none;
+    signals_answer(SIG_DFL);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
 }

@@ -12,6 +12,7 @@ import pytest
 from asgiref.sync import async_to_sync
 
 from sandboxes.host.client import HostError
+from sandboxes.host.runtime import RUNC
 from tests.sandboxes.host.hosting import ACTOR, HostProcess, Make, Sandboxed, new_spec
 
 BUILD_SECONDS = 1200
@@ -60,12 +61,18 @@ def host(_host: HostProcess) -> HostProcess:
 
 
 @pytest.fixture
-def make_sandbox(host: HostProcess) -> Iterator[Make]:
+def isolation(request: pytest.FixtureRequest) -> str:
+    """The class of the test's sandboxes; ``hosting.both`` has it run with each."""
+    return str(getattr(request, "param", RUNC))
+
+
+@pytest.fixture
+def make_sandbox(host: HostProcess, isolation: str) -> Iterator[Make]:
     """Sandboxes that end with the test."""
     made: list[Sandboxed] = []
 
     async def make(**changes: object) -> Sandboxed:
-        spec = new_spec(**changes)
+        spec = new_spec(**{"isolation": isolation, **changes})
         await host.client.create(spec, actor=ACTOR)
         made.append(Sandboxed(host, spec))
         return made[-1]

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
+import pytest
 import redis
 from ulid import ULID
 
 from sandboxes.host.client import CreateSpec, ExecOutcome, ExecRequest, HostClient
+from sandboxes.host.runtime import ISOLATIONS
 from sandboxes.host.slots import Places
 from tests.waiting import until
 from timeline.events import Actor, NewEvent
@@ -214,6 +216,9 @@ class Sandboxed:
     async def terminate(self) -> None:
         await self.host.client.terminate(self.id, actor=ACTOR, reason="requested")
 
+
+#: Runs a test in each isolation class.
+both = pytest.mark.parametrize("isolation", ISOLATIONS, indirect=True)
 
 #: Makes a sandbox that ends with the test.
 Make = Callable[..., Awaitable[Sandboxed]]

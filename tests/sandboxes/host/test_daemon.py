@@ -14,7 +14,15 @@ import pytest
 
 from sandboxes.host import wire
 from sandboxes.host.client import HostClient, HostError
-from tests.sandboxes.host.hosting import ACTOR, HostProcess, Make, Sandboxed, command, new_spec
+from tests.sandboxes.host.hosting import (
+    ACTOR,
+    HostProcess,
+    Make,
+    Sandboxed,
+    both,
+    command,
+    new_spec,
+)
 from tests.waiting import until
 from timeline.events import SYSTEM
 
@@ -55,6 +63,7 @@ async def test_it_records_a_sandbox_from_its_first_event_to_its_last(host: HostP
         "memory_mb": 256,
         "disk_mb": 128,
         "network": "off",
+        "isolation": "runc",
         "timeout_seconds": 600,
         "on_timeout": "kill",
         "env_names": ["A_KEY", "B_KEY"],
@@ -108,8 +117,11 @@ async def test_it_says_that_a_sandbox_ended_and_that_another_never_was(
     assert never.value.code == "not_found"
 
 
-async def test_it_leaves_no_trace_of_terminated_sandboxes(host: HostProcess) -> None:
-    specs = [new_spec(disk_mb=96) for _ in range(4)]
+@both
+async def test_it_leaves_no_trace_of_terminated_sandboxes(
+    host: HostProcess, isolation: str
+) -> None:
+    specs = [new_spec(disk_mb=96, isolation=isolation) for _ in range(4)]
     await asyncio.gather(*(host.client.create(spec, actor=ACTOR) for spec in specs))
     pids = [host.init_pid(spec.sandbox_id) for spec in specs]
     slots = {path.name for path in host.places.slots.iterdir()}
@@ -171,6 +183,7 @@ async def test_it_creates_many_at_once(host: HostProcess) -> None:
         await host.client.terminate(spec.sandbox_id, actor=ACTOR, reason="requested")
 
 
+@both
 async def test_it_streams_and_goes_on_when_the_caller_leaves(sandbox: Sandboxed) -> None:
     stream = sandbox.host.client.exec_stream(
         sandbox.id, command("echo first; read < /tmp/gate; echo done > /tmp/done"), actor=ACTOR
@@ -183,6 +196,7 @@ async def test_it_streams_and_goes_on_when_the_caller_leaves(sandbox: Sandboxed)
     await sandbox.output("until grep -q done /tmp/done; do sleep 0.05; done 2>/dev/null")
 
 
+@both
 async def test_it_serves_files(sandbox: Sandboxed) -> None:
     client, path = sandbox.host.client, "/workspace/deep/data.bin"
     content = bytes(range(256)) * 100

@@ -14,8 +14,9 @@ import pytest
 from sandboxes.host import endings
 from sandboxes.host.box import Box
 from sandboxes.host.cgroups import Counters
+from sandboxes.host.client import HostError
 from sandboxes.host.limits import LimitWatch
-from tests.sandboxes.host.hosting import Make, new_spec
+from tests.sandboxes.host.hosting import Make, both, new_spec
 
 MIB = 1024 * 1024
 
@@ -31,6 +32,30 @@ async def test_a_memory_bomb_ends_itself_and_is_told(make_sandbox: Make) -> None
     assert await neighbour.output("echo unharmed") == "unharmed\n"
 
 
+async def test_a_memory_bomb_ends_a_gvisor_sandbox_and_is_told(make_sandbox: Make) -> None:
+    """Its memory is its kernel's: the machine ends them together, and the timeline says why."""
+    bomb, neighbour = await make_sandbox(memory_mb=128, isolation="gvisor"), await make_sandbox()
+    with pytest.raises(HostError):
+        await bomb.exec("head -c 1G /dev/zero | tail", timeout_seconds=60)
+    failed = bomb.host.until_event(bomb.id, "sandbox.failed")
+    assert failed.data["reason"] == "out_of_memory"
+    kinds = [event.kind for event in bomb.host.events(bomb.id)]
+    assert kinds[-3:] == ["command.exited", "limit.hit", "sandbox.failed"]
+    assert await neighbour.output("echo unharmed") == "unharmed\n"
+
+
+async def test_a_fork_bomb_is_held_by_gvisors_own_kernel(make_sandbox: Make) -> None:
+    """Which counts by itself, so no event tells of it; the machine's count is of its threads."""
+    bomb, neighbour = await make_sandbox(pids=32, isolation="gvisor"), await make_sandbox()
+    outcome = await bomb.exec("for n in $(seq 64); do sleep 3 & done", timeout_seconds=20)
+    assert b"Resource temporarily unavailable" in outcome.stderr
+    await bomb.exec("b() { b | b & }; b; sleep 1", timeout_seconds=5)
+    assert await neighbour.output("echo unharmed") == "unharmed\n"
+    await bomb.terminate()
+    bomb.host.until_event(bomb.id, "sandbox.terminated")
+    assert "limit.hit" not in [event.kind for event in bomb.host.events(bomb.id)]
+
+
 async def test_a_fork_bomb_is_held_and_told_once(make_sandbox: Make) -> None:
     bomb, neighbour = await make_sandbox(pids=32), await make_sandbox()
     await bomb.exec("b() { b | b & }; b; sleep 1", timeout_seconds=5)
@@ -43,6 +68,7 @@ async def test_a_fork_bomb_is_held_and_told_once(make_sandbox: Make) -> None:
     assert kinds.count("limit.hit") == 1
 
 
+@both
 async def test_a_full_disk_is_its_own_and_told(make_sandbox: Make) -> None:
     filler, neighbour = await make_sandbox(disk_mb=64), await make_sandbox()
     before = shutil.disk_usage(filler.host.directory).free
@@ -89,6 +115,7 @@ async def test_a_limit_met_just_before_the_end_is_still_told(make_sandbox: Make)
     assert "limit.hit" in kinds
 
 
+@both
 async def test_processor_time_is_limited_to_the_size(make_sandbox: Make) -> None:
     sandbox = await make_sandbox(cpu=0.25)
     used = await sandbox.output(

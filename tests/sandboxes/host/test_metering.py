@@ -16,7 +16,7 @@ from sandboxes.host.cgroups import Cgroups
 from sandboxes.host.client import HostError, MeterInfo, MetricsInfo
 from sandboxes.host.gauges import Gauges
 from sandboxes.host.totals import KIB_MS_PER_GB_SECOND, load
-from tests.sandboxes.host.hosting import ACTOR, HostProcess, Sandboxed, new_spec
+from tests.sandboxes.host.hosting import ACTOR, HostProcess, Sandboxed, both, new_spec
 from tests.waiting import until
 
 BUSY = "while :; do :; done"
@@ -71,8 +71,11 @@ WORK = "n=0; while [ $n -lt 200000 ]; do n=$((n+1)); done"
 WORK_US = 100_000
 
 
-async def test_it_counts_the_cpu_time_that_the_cgroup_counts(host: HostProcess) -> None:
-    sandbox = await create(host)
+@both
+async def test_it_counts_the_cpu_time_that_the_cgroup_counts(
+    host: HostProcess, isolation: str
+) -> None:
+    sandbox = await create(host, isolation=isolation)
     gauges = gauges_of(sandbox)
     before = gauges.cpu_us()
     await sandbox.exec(WORK)

@@ -19,6 +19,7 @@ from tests.sandboxes.host.hosting import (
     HostProcess,
     Make,
     Sandboxed,
+    both,
     command,
     new_spec,
 )
@@ -63,6 +64,7 @@ def kinds(sandbox: Sandboxed) -> list[str]:
     return [one.kind for one in sandbox.host.events(sandbox.id) if one.kind in wanted]
 
 
+@both
 async def test_everything_stands_still_and_then_goes_on_as_it_was(sandbox: Sandboxed) -> None:
     await sandbox.output("echo file > kept; (while :; do :; done) >/dev/null 2>&1 & echo $! > pid")
     assert await pause(sandbox) >= 1
@@ -121,6 +123,7 @@ async def test_each_turn_can_be_taken_once(sandbox: Sandboxed) -> None:
     assert await sandbox.output("echo runs") == "runs\n"
 
 
+@both
 async def test_a_pause_stops_the_clock_of_a_running_command(sandbox: Sandboxed) -> None:
     chunks = []
     texts = "echo begun; until [ -e go ]; do sleep 0.01; done; echo done"
@@ -171,6 +174,7 @@ async def test_a_fork_bomb_comes_to_rest_too(sandbox: Sandboxed) -> None:
     await asyncio.to_thread(until, lambda: not processes(sandbox), what="all of it is gone")
 
 
+@both
 async def test_a_paused_one_is_terminated_for_good(make_sandbox: Make) -> None:
     sandbox = await make_sandbox()
     pid = sandbox.host.init_pid(sandbox.id)
@@ -207,14 +211,17 @@ def own(templates: Path, redis_url: str) -> Iterator[HostProcess]:
     host.close()
 
 
-async def create(host: HostProcess) -> Sandboxed:
-    spec = new_spec()
+async def create(host: HostProcess, **changes: object) -> Sandboxed:
+    spec = new_spec(**changes)
     await host.client.create(spec, actor=ACTOR)
     return Sandboxed(host, spec)
 
 
-async def test_a_pause_outlives_a_killed_host_with_its_commands(own: HostProcess) -> None:
-    sandbox = await create(own)
+@both
+async def test_a_pause_outlives_a_killed_host_with_its_commands(
+    own: HostProcess, isolation: str
+) -> None:
+    sandbox = await create(own, isolation=isolation)
     script = "for n in $(seq 40); do echo line $n; sleep 0.02; done; until [ -e go ]; do :; done"
     running = asyncio.ensure_future(sandbox.exec(script))
     await asyncio.to_thread(own.until_event, sandbox.id, "command.output")

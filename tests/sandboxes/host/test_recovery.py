@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sandboxes.host.client import HostError
-from tests.sandboxes.host.hosting import ACTOR, HostProcess, Sandboxed, command, new_spec
+from tests.sandboxes.host.hosting import ACTOR, HostProcess, Sandboxed, both, command, new_spec
 from tests.waiting import until
 from timeline.events import SYSTEM
 
@@ -31,8 +31,11 @@ async def create(host: HostProcess, **changes: object) -> Sandboxed:
     return Sandboxed(host, spec)
 
 
-async def test_sandboxes_and_their_commands_outlive_a_killed_host(own: HostProcess) -> None:
-    sandbox = await create(own)
+@both
+async def test_sandboxes_and_their_commands_outlive_a_killed_host(
+    own: HostProcess, isolation: str
+) -> None:
+    sandbox = await create(own, isolation=isolation)
     await sandbox.output("echo kept > /workspace/file")
     script = "for n in $(seq 1 40); do echo line $n; sleep 0.05; done"
     running = asyncio.ensure_future(sandbox.exec(script))
@@ -89,8 +92,9 @@ async def test_it_ends_all_sandboxes_when_told_to(own: HostProcess, end: str) ->
     assert not own.places.stage.exists() or not list(own.places.stage.iterdir())
 
 
-async def test_a_sandbox_that_dies_is_failed_at_once(own: HostProcess) -> None:
-    sandbox = await create(own)
+@both
+async def test_a_sandbox_that_dies_is_failed_at_once(own: HostProcess, isolation: str) -> None:
+    sandbox = await create(own, isolation=isolation)
     os.kill(own.init_pid(sandbox.id), signal.SIGKILL)
     failed = own.until_event(sandbox.id, "sandbox.failed")
     assert failed.data["reason"] == "killed"
@@ -113,8 +117,11 @@ async def test_a_command_that_ran_in_it_ends_before_it_fails(own: HostProcess) -
     assert kinds[-2:] == ["command.exited", "sandbox.failed"]
 
 
-async def test_one_that_died_while_no_host_ran_is_failed_when_one_does(own: HostProcess) -> None:
-    dead, alive = await create(own), await create(own)
+@both
+async def test_one_that_died_while_no_host_ran_is_failed_when_one_does(
+    own: HostProcess, isolation: str
+) -> None:
+    dead, alive = await create(own, isolation=isolation), await create(own)
     running = asyncio.ensure_future(dead.exec("echo begun; sleep 600"))
     await asyncio.to_thread(own.until_event, dead.id, "command.output")
     pid = own.init_pid(dead.id)

@@ -10,7 +10,7 @@ import pytest
 from ulid import ULID
 
 from sandboxes.host.client import HostError
-from tests.sandboxes.host.hosting import ACTOR, HostProcess, Make, Sandboxed, new_spec
+from tests.sandboxes.host.hosting import ACTOR, HostProcess, Make, Sandboxed, both, new_spec
 
 
 def new_id() -> str:
@@ -25,6 +25,7 @@ async def capture(sandbox: Sandboxed, snapshot_id: str | None = None) -> str:
     return made
 
 
+@both
 async def test_a_fork_has_the_files_and_the_source_goes_on(
     sandbox: Sandboxed, make_sandbox: Make
 ) -> None:
@@ -63,6 +64,7 @@ async def test_forks_diverge_and_can_be_captured_again(
     assert await sandbox.output("cat file") == "source\n"
 
 
+@both
 async def test_what_was_just_written_is_in_it(sandbox: Sandboxed, make_sandbox: Make) -> None:
     await sandbox.output("head -c 20000000 /dev/urandom > big; sha256sum big > sum")
     fork = await make_sandbox(snapshot=await capture(sandbox))

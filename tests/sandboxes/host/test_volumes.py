@@ -14,7 +14,7 @@ from ulid import ULID
 
 from sandboxes.host.client import HostError
 from sandboxes.host.volume_client import VolumeClient
-from tests.sandboxes.host.hosting import ACTOR, HostProcess, Make, Sandboxed, new_spec
+from tests.sandboxes.host.hosting import ACTOR, HostProcess, Make, Sandboxed, both, new_spec
 from tests.waiting import until
 
 
@@ -47,6 +47,7 @@ async def refusal(make_sandbox: Make, **changes: object) -> str:
     return caught.value.code
 
 
+@both
 async def test_what_was_written_is_there_for_the_next_with_its_owners(
     host: HostProcess, make_sandbox: Make
 ) -> None:
@@ -141,6 +142,7 @@ async def test_what_is_deleted_inside_is_given_back_to_the_machine(
     await asyncio.to_thread(until, given_back, what="the blocks are given back")
 
 
+@both
 async def test_a_paused_one_keeps_it_and_its_files_stay_open(
     host: HostProcess, make_sandbox: Make
 ) -> None:

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import struct
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from typing import Any, Final
 
@@ -119,14 +119,14 @@ class Commands:
 
     async def run(self, request: ExecRequest, *, actor: Actor) -> ExecOutcome:
         """Runs a command and waits for it. Leaving early does not stop it. Raises ``HostError``."""
-        buffer = Buffer()
-        command = self._launch(request, actor, buffer)
-        try:
-            ended = await asyncio.shield(command.ended)
-        except asyncio.CancelledError:
-            command.sink = Nobody()
-            raise
-        return buffer.outcome(ended)
+        with closing(Buffer()) as buffer:
+            command = self._launch(request, actor, buffer)
+            try:
+                ended = await asyncio.shield(command.ended)
+            except asyncio.CancelledError:
+                command.sink = Nobody()
+                raise
+            return buffer.outcome(ended)
 
     async def stream(
         self, request: ExecRequest, *, actor: Actor

@@ -98,7 +98,7 @@ class LimitWatch:
             events.append(self._pids_event())
         left = self._disk_left()
         if self._disk.begins(left, now):
-            events.append(self._disk_event(_used(left)))
+            events.append(self._disk_event(left))
         volume_left = self._volume_left()
         if volume_left is not None and self._volume.begins(volume_left, now):
             events.append(_volume_event(volume_left))
@@ -125,13 +125,23 @@ class LimitWatch:
         detail = f"A new process was refused: the sandbox already has {cap}."
         return _hit("pids", value=cap, cap=cap, detail=detail)
 
-    def _disk_event(self, used: int) -> NewEvent:
+    def _disk_event(self, left: os.statvfs_result) -> NewEvent:
+        if left.f_favail < _FULL_INODES:
+            return _files_event("disk", left)
         cap = self.box.spec.disk_mb * _MIB
         detail = f"The sandbox's disk of {self.box.spec.disk_mb} MB is full."
-        return _hit("disk", value=used, cap=cap, detail=detail)
+        return _hit("disk", value=_used(left), cap=cap, detail=detail)
+
+
+def _files_event(what: str, left: os.statvfs_result) -> NewEvent:
+    """Of a filesystem that has room and no more inodes."""
+    detail = f"The sandbox's {what} holds as many files as it can, {left.f_files}; remove some."
+    return _hit("files", value=left.f_files - left.f_ffree, cap=left.f_files, detail=detail)
 
 
 def _volume_event(left: os.statvfs_result) -> NewEvent:
+    if left.f_favail < _FULL_INODES:
+        return _files_event(f"volume at {PLACE}", left)
     cap = left.f_blocks * left.f_frsize
     detail = f"The sandbox's volume at {PLACE} is full: all of its {cap // _MIB} MB are used."
     return _hit("volume", value=_used(left), cap=cap, detail=detail)

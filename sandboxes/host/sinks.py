@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 from sandboxes.host.agent.frames import Ended
 from sandboxes.host.types import (
@@ -18,6 +18,10 @@ from sandboxes.host.types import (
 
 #: Chunks (of at most 32 KiB) that wait for a slow reader before its command has to wait too.
 WAITING_CHUNKS: Final = 16
+#: What all buffers of a host hold together. Beyond it a stream keeps no more than its share, so
+#: that many commands that write at full speed do not use up the machine's memory.
+BUFFERED_IN_ALL: Final = 128 * 1024 * 1024
+SHARE_BYTES: Final = 256 * 1024
 
 
 class Sink(Protocol):
@@ -34,17 +38,29 @@ class Nobody:
 
 
 class Buffer:
-    """Keeps the beginning of each stream and counts the rest."""
+    """Keeps the beginning of each stream and counts the rest. Close it when it has been read."""
+
+    #: Bytes in the open buffers of this process.
+    held: ClassVar[int] = 0
 
     def __init__(self) -> None:
         self._kept: dict[Stream, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
         self._dropped: dict[Stream, int] = {"stdout": 0, "stderr": 0}
 
     async def put(self, stream: Stream, data: bytes) -> None:
+        """Once a byte was dropped none is kept: what is there is the beginning, without a gap."""
         kept = self._kept[stream]
-        part = data[: BUFFERED_LIMIT - len(kept)]
+        limit = BUFFERED_LIMIT if Buffer.held < BUFFERED_IN_ALL else SHARE_BYTES
+        part = b"" if self._dropped[stream] else data[: max(0, limit - len(kept))]
         kept.extend(part)
+        Buffer.held += len(part)
         self._dropped[stream] += len(data) - len(part)
+
+    def close(self) -> None:
+        """Gives its memory back. Idempotent."""
+        for kept in self._kept.values():
+            Buffer.held -= len(kept)
+            kept.clear()
 
     def outcome(self, ended: Ended) -> ExecOutcome:
         return ExecOutcome(

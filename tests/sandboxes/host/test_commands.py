@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from sandboxes.host import sinks
 from sandboxes.host.agent import questions
 from sandboxes.host.agent.frames import Answer
 from sandboxes.host.commands import Commands
@@ -84,6 +85,21 @@ async def test_buffered_output_is_kept_to_a_limit(box: PlainBox) -> None:
     assert len(outcome.stdout) == BUFFERED_LIMIT
     assert (outcome.stdout_dropped, outcome.stderr_dropped) == (extra, 0)
     assert outcome.stderr == b"e\n"
+
+
+async def test_all_buffers_together_are_kept_to_a_limit(
+    box: PlainBox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sinks, "BUFFERED_IN_ALL", 1024 * 1024)
+    commands = Commands(box)
+    text = "head -c 4000000 /dev/zero"
+    requests = [box.request(text, name=f"cmd_{number}") for number in range(4)]
+    outcomes = await asyncio.gather(*(commands.run(one, actor=ACTOR) for one in requests))
+    kept = [len(outcome.stdout) for outcome in outcomes]
+    assert sum(kept) < 3 * 1024 * 1024
+    assert min(kept) >= sinks.SHARE_BYTES
+    assert all(len(each.stdout) + each.stdout_dropped == 4_000_000 for each in outcomes)
+    assert sinks.Buffer.held == 0
 
 
 BAD = {

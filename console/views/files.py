@@ -108,7 +108,14 @@ def _answer(request: HttpRequest, context: dict[str, Any], *, status: int = 200)
 def tree(request: HttpRequest, principal: Principal, sandbox_id: str) -> HttpResponse:
     """A folder's lines of the tree, a page of them."""
     path, after = clean(request.GET.get("path", "")), request.GET.get("after", "")
-    page = file_pages.listing(principal=principal, sandbox_id=sandbox_id, path=path, after=after)
+    try:
+        page = file_pages.listing(
+            principal=principal, sandbox_id=sandbox_id, path=path, after=after
+        )
+    except SandboxNotFound:
+        raise
+    except (HostError, SandboxError) as error:
+        return _refused(request, principal, sandbox_id, str(error))
     level = request.GET.get("level", "")
     nodes = [node for node, _ in page.rows]
     for node in nodes:

@@ -286,6 +286,8 @@ def test_a_sandbox_that_does_not_run_says_where_its_files_are(
     sign_in(page, account.operator, to=f"/sandboxes/{sandbox.id}/")
     page.goto(tab(sandbox))
     expect(page.get_by_role("heading", name="Paused, with its files")).to_be_visible()
+    lines = page.request.get(f"/sandboxes/{sandbox.id}/files/tree/?path=/workspace")
+    assert (lines.status, "is paused" in lines.text()) == (422, True)
     page.locator("#file-pane").get_by_role("button", name="Resume").click()
     expect(page.get_by_role("treeitem", name="a.txt")).to_be_visible()
     sandbox.terminate()

@@ -64,6 +64,7 @@ def test_it_tunnels_to_an_allowed_name_and_tells_what_went_through(proxies: Prox
     assert connect(sandbox, f"{ALLOWED}:443") == OPEN + b"echo:hello"
     event = sandbox.allowed()
     assert event.data | {"duration_ms": 0} == {
+        "record": event.data["record"],
         "scheme": "connect",
         "host": ALLOWED,
         "port": 443,

@@ -26,12 +26,13 @@ def main() -> int:
         pausing,
         report,
         speed,
+        terminals,
         transfers,
         volumes,
     )
     from tests.bench.platform import platform
 
-    parts = (speed, packages, pausing, volumes, events, memory, transfers, metering)
+    parts = (speed, packages, pausing, volumes, events, memory, transfers, metering, terminals)
     measurements = {name: run for part in parts for name, run in part.MEASUREMENTS.items()}
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="name", help=", ".join(measurements))

@@ -23,7 +23,8 @@ export function live(root, part, { terminal, room }) {
   const socket = new Socket(`${root.dataset.socket}?seat=${seat()}`, { word, bytes, state: linked });
   const encoder = new TextEncoder();
 
-  let refused = 0; // when that was last said
+  let refused = 0; // when these were last said
+  let hurried = 0;
 
   function bytes(data, shown) {
     terminal.write(data, shown);
@@ -33,7 +34,10 @@ export function live(root, part, { terminal, room }) {
     screen({ skipped }) {
       terminal.write("\x1bc");
       state.link = "open";
-      if (skipped) say("The output was faster than this page: some of it was skipped.", "info");
+      if (skipped && Date.now() - hurried > 30_000) {
+        hurried = Date.now();
+        say("The output was faster than this page: some of it was skipped.", "info");
+      }
       if (state.drives) fits();
     },
     size({ rows, columns }) {

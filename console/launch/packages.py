@@ -52,6 +52,7 @@ def to_test() -> list[Package]:
     """What tests need besides: a browser, letters for its screenshots, the front end's tools."""
     return [
         _program("gcc"),
+        _program("musl-tools", "musl-gcc"),
         _program("npm"),
         _program("git"),
         _program("openssl"),

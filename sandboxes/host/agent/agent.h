@@ -22,7 +22,7 @@ enum {
     TELL_MAX = 64 * 1024,        /* of a file that a write replaces, content that is told */
     PENDING_MAX = 256 * 1024,   /* unsent answers before a connection is given up */
     RING_SIZE = 256 * 1024,     /* unacknowledged output per command; a power of two */
-    TERMINAL_RING = 64 * 1024,  /* the same of a terminal, so that Ctrl-C overtakes little */
+    TERMINAL_RING = 32 * 1024,  /* the same of a terminal, so that Ctrl-C overtakes little */
     SEGMENTS = 1024,            /* changes between stdout and stderr within one ring */
     CONNECTIONS_MAX = 512,
     COMMANDS_MAX = 256,

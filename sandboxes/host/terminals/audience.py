@@ -23,7 +23,7 @@ WATCHERS: Final = 256
 #: Lots of keys that are given back; more are too many for anybody to have typed.
 REFUSED: Final = 64
 #: Bytes in one frame to a watcher.
-CHUNK: Final = 32 * 1024
+CHUNK: Final = 16 * 1024
 
 Send = Callable[[Mapping[str, Any], bytes], Awaitable[None]]
 

@@ -41,7 +41,7 @@ class Attendance:
             raise _unreachable() from error
 
     async def type(self, data: bytes) -> None:
-        """Keys. At most ``WINDOW`` bytes may wait for their ``typed``."""
+        """Keys. At most ``TYPED_WINDOW`` bytes may wait for their ``typed``."""
         await self._say({"kind": "type"}, data)
 
     async def resize(self, size: Size) -> None:

@@ -16,7 +16,7 @@ from sandboxes.host.output import GATHER_BYTES, GATHER_SECONDS
 from sandboxes.host.terminals.audience import Audience, Send, Watcher
 from sandboxes.host.terminals.recorder import Recorder
 from sandboxes.host.terminals.screen import Screen
-from sandboxes.host.terminals.types import WINDOW, Size, Visitor
+from sandboxes.host.terminals.types import TYPED_WINDOW, Size, Visitor
 from sandboxes.host.types import Box, HostError
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ RETRY_SECONDS: Final = 1.0
 RATE: Final = 4 * 1024 * 1024
 BURST: Final = 512 * 1024
 #: A driver's page may be so far behind before the program has to wait, and so long at most.
-LAG: Final = 96 * 1024
+LAG: Final = 16 * 1024
 STALLED_SECONDS: Final = 1.0
 #: After this long without another key, what was typed becomes an event.
 TYPING_SECONDS: Final = 1.0
@@ -55,6 +55,7 @@ class Session:
         self._waiting = 0
         self._wanted: tuple[Size, Watcher] | None = None
         self._helpers: set[asyncio.Task[None]] = set()
+        self._recorded = self._paced = self._acknowledged = recorder.offset
         self._credit, self._counted = float(BURST), time.monotonic()
 
     @property
@@ -83,6 +84,8 @@ class Session:
             data = Output.parse(payload, expected=self.recorder.offset).data
             self._take(data)
             await self._pace(len(data))
+            self._paced = self.recorder.offset
+            self._acknowledge()
 
     def _take(self, data: bytes) -> None:
         was_full = self.screen.is_alternate
@@ -128,7 +131,14 @@ class Session:
             self._flush_in(RETRY_SECONDS)
             return
         self.show_rest()
-        if self.link is not None:
+        self._recorded = offset
+        self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        """What is recorded and was paced: all else stays in the agent's ring, which bounds it."""
+        offset = min(self._recorded, self._paced)
+        if self.link is not None and offset > self._acknowledged:
+            self._acknowledged = offset
             self.link.acknowledge(offset)
 
     def show_rest(self) -> None:
@@ -146,7 +156,7 @@ class Session:
         if watcher is not self.audience.driver:
             return
         self._waiting += len(data)
-        if self._waiting > WINDOW:
+        if self._waiting > TYPED_WINDOW:
             raise HostError("invalid", "Too much was typed at once; connect again.")
         self._keys.put_nowait((watcher, data))
 

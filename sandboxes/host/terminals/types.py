@@ -13,8 +13,10 @@ from timeline.events import Actor
 
 ROWS: Final = range(2, 501)
 COLUMNS: Final = range(2, 1001)
-#: Bytes that are sent to a watcher, or typed by a driver, before the other side has taken some.
-WINDOW: Final = 128 * 1024
+#: Bytes that are sent to a watcher before it has shown some: what Ctrl-C has to wait for.
+WINDOW: Final = 48 * 1024
+#: Bytes that a driver may type before the shell has taken some.
+TYPED_WINDOW: Final = 128 * 1024
 _ID: Final = re.compile(r"trm_[0-9A-HJKMNP-TV-Z]{26}")
 _SEAT: Final = re.compile(r"[A-Za-z0-9_-]{0,64}")
 

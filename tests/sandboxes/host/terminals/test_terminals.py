@@ -141,6 +141,7 @@ async def test_a_viewer_never_types_and_sees_no_secret(
         await ann.line("echo key=$API_KEY.")
         await ann.sees("key=hunter2-hunter2.")
         await ben.sees("key=[masked].")
+        ben.slow = True
         await ben.attendance.take_over()
         assert await ben.fails() == "not_permitted"
         assert b"hunter2" not in ben.shown
@@ -319,6 +320,7 @@ async def test_bad_requests_are_refused_with_a_reason(
         await open_in(client, sandbox)
     assert full.value.code == "busy"
     async with visit(client, sandbox.id, terminal) as ann:
+        ann.slow = True  # an acknowledgement on its way would meet a connection that is closed
         await ann.attendance.acknowledge(1 << 40)
         assert await ann.fails() == "invalid"
 

@@ -20,6 +20,7 @@ def main() -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     from tests.bench import (
         events,
+        isolation,
         memory,
         metering,
         packages,
@@ -32,7 +33,10 @@ def main() -> int:
     )
     from tests.bench.platform import platform
 
-    parts = (speed, packages, pausing, volumes, events, memory, transfers, metering, terminals)
+    parts = (
+        *(speed, isolation, packages, pausing, volumes, events, memory, transfers, metering),
+        terminals,
+    )
     measurements = {name: run for part in parts for name, run in part.MEASUREMENTS.items()}
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="name", help=", ".join(measurements))

@@ -200,6 +200,8 @@ class Sandbox(models.Model):
     paused_expires_at = models.DateTimeField(null=True)
     snapshot_id = models.CharField(max_length=40, blank=True)
     snapshot_size_mb = models.PositiveIntegerField(null=True)
+    survives_machine_restart = models.BooleanField(default=False)
+    why_unsaved = models.TextField(blank=True)
     reason = models.CharField(max_length=64, blank=True)
     detail = models.TextField(blank=True)
 
@@ -249,7 +251,7 @@ class Sandbox(models.Model):
 
 
 class Snapshot(models.Model):
-    """A named copy of a sandbox's files, with the spec that its forks get.
+    """A named copy of a sandbox, with the spec that its forks get.
 
     ``source_id`` is no key: a snapshot outlives its source. A deleted one stays as a row, so that
     deleting it again is no error.
@@ -272,6 +274,8 @@ class Snapshot(models.Model):
     region = models.CharField(max_length=32)
     node_id = models.CharField(max_length=64)
     size_mb = models.PositiveIntegerField(null=True)
+    includes_memory = models.BooleanField(default=False)
+    why_no_memory = models.TextField(blank=True)
     error = models.TextField(blank=True)
     created_at = models.DateTimeField(default=timezone.now)
     ready_at = models.DateTimeField(null=True)

@@ -13,6 +13,7 @@ from asgiref.sync import async_to_sync
 from django.db import transaction
 
 from sandboxes.errors import SandboxError, SnapshotCap
+from sandboxes.host.client import PausedSandbox
 from sandboxes.host.types import HostError
 from sandboxes.models import Sandbox, Status
 from sandboxes.pausing import host_pause, pause_begin, pause_end, paused, resumed, turn_failed
@@ -49,16 +50,16 @@ def _begin(sandbox: Sandbox) -> Sandbox:
     return pause_begin(account_id=sandbox.account_id, sandbox_id=sandbox.id, beyond_cap=beyond)
 
 
-async def _pause_all(sandboxes: Sequence[Sandbox]) -> list[int | BaseException]:
+async def _pause_all(sandboxes: Sequence[Sandbox]) -> list[PausedSandbox | BaseException]:
     calls = [host_pause(one, actor=SYSTEM, reason="timeout") for one in sandboxes]
     return list(await asyncio.gather(*calls, return_exceptions=True))
 
 
-def _end(sandbox: Sandbox, outcome: int | BaseException) -> bool:
+def _end(sandbox: Sandbox, outcome: PausedSandbox | BaseException) -> bool:
     """Note what became of it; whether it has to end instead."""
-    if isinstance(outcome, int):
+    if isinstance(outcome, PausedSandbox):
         try:
-            pause_end(sandbox_id=sandbox.id, size_mb=outcome)
+            pause_end(sandbox_id=sandbox.id, kept=outcome)
         except SandboxError:
             logger.info("%s was ended while it was being paused", sandbox.id)
         return False
@@ -98,6 +99,6 @@ def _follow(sandbox_id: str, *, seen: Sandbox, host_status: str) -> None:
         return
     logger.warning("%s is %s, its host has it %s", sandbox.id, sandbox.status, host_status)
     if host_status == "paused":
-        paused(sandbox, size_mb=sandbox.snapshot_size_mb)
+        paused(sandbox, kept=None)
     else:
         resumed(sandbox)

@@ -21,6 +21,7 @@ from accounts.policy import Principal, Scope, allows, require
 from accounts.services import audit_record
 from sandboxes import limits
 from sandboxes.errors import SandboxNotFound, WrongState
+from sandboxes.host.client import PausedSandbox
 from sandboxes.host.types import HostError
 from sandboxes.models import Sandbox, Status
 from sandboxes.selectors import SANDBOX_ID, Target, live_count, paused_count
@@ -61,20 +62,19 @@ async def _pause(principal: Principal, sandbox_id: str, origin: Origin) -> Sandb
     sandbox = await in_database(pause_begin, account_id=account_id, sandbox_id=sandbox_id)
     actor = principal.actor
     try:
-        size_mb = await host_pause(sandbox, actor=actor, reason="requested")
+        kept = await host_pause(sandbox, actor=actor, reason="requested")
     except HostError as error:
         await in_database(turn_failed, sandbox_id=sandbox.id, error=error)
         raise
     await _audit(principal, "sandbox.paused", sandbox, origin)
-    return await in_database(pause_end, sandbox_id=sandbox.id, size_mb=size_mb)
+    return await in_database(pause_end, sandbox_id=sandbox.id, kept=kept)
 
 
-async def host_pause(sandbox: Sandbox, *, actor: Actor, reason: str) -> int:
-    """How many MB the pause keeps. Raises ``HostError``."""
-    kept = await host_client().pause(
+async def host_pause(sandbox: Sandbox, *, actor: Actor, reason: str) -> PausedSandbox:
+    """What the pause keeps. Raises ``HostError``."""
+    return await host_client().pause(
         sandbox.id, snapshot_id=sandbox.snapshot_id, reason=reason, actor=actor
     )
-    return kept.size_mb
 
 
 async def sandbox_resume(
@@ -165,7 +165,7 @@ def pause_begin(*, account_id: str, sandbox_id: str, beyond_cap: bool = False) -
 
 
 @transaction.atomic
-def pause_end(*, sandbox_id: str, size_mb: int) -> Sandbox:
+def pause_end(*, sandbox_id: str, kept: PausedSandbox) -> Sandbox:
     """The host holds it still. Raises ``WrongState`` when it was ended meanwhile."""
     sandbox = (
         Sandbox.objects.select_for_update(of=("self",))
@@ -174,17 +174,22 @@ def pause_end(*, sandbox_id: str, size_mb: int) -> Sandbox:
     )
     if sandbox.status != Status.PAUSING:
         raise WrongState("The sandbox was ended while it was being paused; create another.")
-    paused(sandbox, size_mb=size_mb)
+    paused(sandbox, kept=kept)
     return sandbox
 
 
-def paused(sandbox: Sandbox, *, size_mb: int | None) -> None:
-    """Note that a locked row's sandbox stands still."""
+def paused(sandbox: Sandbox, *, kept: PausedSandbox | None) -> None:
+    """Note that a locked row's sandbox stands still, and how much is kept where that is known."""
     now, days = timezone.now(), sandbox.account.plan.paused_days
     sandbox.paused_at = now
     sandbox.paused_expires_at = None if days is None else now + timedelta(days=days)
-    sandbox.snapshot_size_mb = size_mb
-    _turn(sandbox, Status.PAUSED, "paused_at", "paused_expires_at", "snapshot_size_mb")
+    if kept is not None:
+        sandbox.snapshot_size_mb = kept.size_mb
+    sandbox.survives_machine_restart = kept is not None and kept.is_saved
+    sandbox.why_unsaved = kept.unsaved if kept is not None else ""
+    dates = ("paused_at", "paused_expires_at")
+    what = ("snapshot_size_mb", "survives_machine_restart", "why_unsaved")
+    _turn(sandbox, Status.PAUSED, *dates, *what)
 
 
 @transaction.atomic

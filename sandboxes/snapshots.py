@@ -1,4 +1,4 @@
-"""Named snapshots of sandboxes' files, and the forks made from them."""
+"""Named snapshots of sandboxes' files and memory, and the forks made from them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from accounts.models import Account
 from accounts.policy import Principal, Scope, require
 from sandboxes import limits
 from sandboxes.errors import SnapshotNotFound, WrongState
+from sandboxes.host.client import CapturedSandbox
 from sandboxes.host.types import HostError
 from sandboxes.limits import SandboxRequest
 from sandboxes.models import Sandbox, Snapshot, SnapshotStatus, Status
@@ -35,7 +36,7 @@ _capturing: set[asyncio.Task[Snapshot]] = set()
 
 
 async def snapshot_create(*, principal: Principal, sandbox_id: str, name: str = "") -> Snapshot:
-    """A copy of a sandbox's files, which runs on. Raises ``SandboxError`` and ``HostError``.
+    """A copy of a sandbox, which runs on. Raises ``SandboxError`` and ``HostError``.
 
     Once begun it is finished even when the caller goes away.
     """
@@ -52,14 +53,14 @@ async def _create(principal: Principal, sandbox_id: str, name: str) -> Snapshot:
         snapshot_begin, principal=principal, sandbox_id=sandbox_id, name=name
     )
     try:
-        size_mb = await host_client().snapshot(
+        captured = await host_client().snapshot(
             sandbox_id, snapshot_id=snapshot.id, name=name, actor=principal.actor
         )
     except HostError as error:
         if error.code != "host_unreachable":  # else it may have a copy, which the reaper removes
             await in_database(snapshot_failed, snapshot_id=snapshot.id, detail=error.message)
         raise
-    return await in_database(snapshot_ready, snapshot_id=snapshot.id, size_mb=size_mb)
+    return await in_database(snapshot_ready, snapshot_id=snapshot.id, captured=captured)
 
 
 @transaction.atomic
@@ -90,12 +91,15 @@ def _spec(sandbox: Sandbox) -> dict[str, object]:
     }
 
 
-def snapshot_ready(*, snapshot_id: str, size_mb: int) -> Snapshot:
+def snapshot_ready(*, snapshot_id: str, captured: CapturedSandbox) -> Snapshot:
     """The host has the copy."""
     snapshot = Snapshot.objects.get(id=snapshot_id)
-    snapshot.status, snapshot.size_mb = SnapshotStatus.READY, size_mb
+    snapshot.status, snapshot.size_mb = SnapshotStatus.READY, captured.size_mb
+    snapshot.includes_memory = captured.includes_memory
+    snapshot.why_no_memory = captured.without
     snapshot.ready_at = timezone.now()
-    snapshot.save(update_fields=["status", "size_mb", "ready_at"])
+    memory = ("includes_memory", "why_no_memory")
+    snapshot.save(update_fields=["status", "size_mb", "ready_at", *memory])
     return snapshot
 
 

@@ -75,13 +75,14 @@ def paused_json(sandbox: Sandbox) -> dict[str, Any]:
         "status": sandbox.status,
         "snapshot_size_mb": sandbox.snapshot_size_mb,
         "keeps": ["files", "memory", "processes"],
-        "survives_machine_restart": False,
+        "survives_machine_restart": sandbox.survives_machine_restart,
+        "why_not": sandbox.why_unsaved or None,
         "created_at": since.isoformat(),
     }
 
 
 def snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
-    """A named snapshot. This host keeps files in it, not memory."""
+    """A named snapshot, with its sandbox's memory where the host could write it down."""
     ready = snapshot.ready_at
     return {
         "id": snapshot.id,
@@ -98,7 +99,8 @@ def snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
         "error_message": snapshot.error or None,
         "created_at": snapshot.created_at.isoformat(),
         "ready_at": ready.isoformat() if ready else None,
-        "includes_memory": False,
+        "includes_memory": snapshot.includes_memory,
+        "why_no_memory": snapshot.why_no_memory or None,
     }
 
 

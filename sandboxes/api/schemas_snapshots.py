@@ -16,7 +16,10 @@ class SnapshotIn(Body):
 
 
 class SnapshotOut(BaseModel):
-    """A snapshot of a sandbox's files. Processes and memory are not in it."""
+    """A snapshot of a sandbox: its files, and its processes and memory if ``includes_memory``.
+
+    ``why_no_memory`` says why they are not in it.
+    """
 
     id: str
     name: str | None
@@ -33,6 +36,7 @@ class SnapshotOut(BaseModel):
     created_at: str
     ready_at: str | None
     includes_memory: bool
+    why_no_memory: str | None
 
 
 class SnapshotsOut(BaseModel):

@@ -26,12 +26,14 @@ from sandboxes.host.agent.build import BuildError, build
 from sandboxes.host.cgroups import Cgroups
 from sandboxes.host.checks import troubles
 from sandboxes.host.client import HostClient
+from sandboxes.host.criu import Criu
 from sandboxes.host.daemon import Host
 from sandboxes.host.gvisor import Runsc
 from sandboxes.host.images.store import Store
+from sandboxes.host.places import Places
 from sandboxes.host.runtime import Runc, Runtime
 from sandboxes.host.server import Server
-from sandboxes.host.slots import Places, SlotMaker
+from sandboxes.host.slots import SlotMaker
 from sandboxes.host.tools.catalog import RUNSC, folder_of, runsc_program
 from sandboxes.host.tools.later import find, reason
 from sandboxes.host.types import HostError
@@ -58,6 +60,7 @@ class Settings:
     agent: Path
     client_uid: int | None
     ready: int
+    memory: bool
 
 
 def main() -> int:
@@ -98,6 +101,7 @@ def _settings() -> Settings:
         agent=Path(options.agent or Path(options.dir, "agent")).resolve(),
         client_uid=pwd.getpwnam(options.client_user).pw_uid if options.client_user else None,
         ready=options.ready,
+        memory=os.environ.get("ORKESTR_MEMORY_SNAPSHOTS", "1") != "0",
     )
 
 
@@ -129,7 +133,11 @@ def _prepare(settings: Settings) -> int | None:
 
 def _host(settings: Settings, *, ready: int) -> Host:
     places = Places.of(settings.directory)
-    runtimes = (Runc(settings.directory / "runc"), _gvisor(settings))
+    criu = Criu(folder_of(settings.templates), places.stage, wanted=settings.memory)
+    criu.prepare()
+    if settings.memory and (trouble := criu.trouble()):
+        log.warning("Memory of sandboxes is not kept on disk: %s", trouble)
+    runtimes = (Runc(settings.directory / "runc", criu), _gvisor(settings))
     maker = SlotMaker(places, *runtimes, cgroups=Cgroups())
     makers = max(2, os.cpu_count() or 1)
     store, shipper = Store(settings.templates), Shipper(settings.redis)

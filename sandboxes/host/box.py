@@ -13,8 +13,9 @@ from sandboxes.host.client import CreateSpec
 from sandboxes.host.egress.policy import Policy, Rule
 from sandboxes.host.networks import MODES
 from sandboxes.host.paused import Paused
+from sandboxes.host.places import Slot
 from sandboxes.host.runtime import ISOLATIONS
-from sandboxes.host.slots import Slot
+from sandboxes.host.snapshots import Captured
 from sandboxes.host.types import HostError
 from timeline.events import Actor, Kind, NewEvent
 from timeline.journal import Journal
@@ -247,12 +248,25 @@ def created_event(spec: CreateSpec, *, actor: Actor, at: int) -> NewEvent:
     return NewEvent(Kind.SANDBOX_CREATED, data, actor=actor, at=at)
 
 
-def running_event(boot_ms: int) -> NewEvent:
-    return NewEvent(Kind.SANDBOX_RUNNING, {"boot_ms": boot_ms})
+def running_event(boot_ms: int, *, lost: str | None) -> NewEvent:
+    """``lost`` is for a fork of a snapshot with memory: why without processes, or empty."""
+    data: dict[str, object] = {"boot_ms": boot_ms}
+    if lost is not None:
+        data["includes_memory"] = not lost
+    if lost:
+        data["why_not"] = lost
+    return NewEvent(Kind.SANDBOX_RUNNING, data)
 
 
-def snapshot_event(snapshot_id: str, name: str, actor: Actor, size_mb: int) -> NewEvent:
-    data = {"snapshot_id": snapshot_id, "name": name, "size_mb": size_mb}
+def snapshot_event(snapshot_id: str, name: str, actor: Actor, captured: Captured) -> NewEvent:
+    data = {
+        "snapshot_id": snapshot_id,
+        "name": name,
+        "size_mb": captured.size_mb,
+        "includes_memory": captured.memory,
+    }
+    if captured.without:
+        data["why_not"] = captured.without
     return NewEvent(Kind.SNAPSHOT_CREATED, data, actor=actor)
 
 

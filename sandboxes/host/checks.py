@@ -10,8 +10,8 @@ from pathlib import Path
 
 from sandboxes.host.cgroups import Cgroups
 from sandboxes.host.daemon import MIN_FREE_BYTES
+from sandboxes.host.places import Places
 from sandboxes.host.runtime import Runtime
-from sandboxes.host.slots import Places
 
 #: Overlays over idmapped layers came with this one.
 _KERNEL = (5, 19)

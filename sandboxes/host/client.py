@@ -93,10 +93,24 @@ class Created:
 
 @dataclass(frozen=True, slots=True)
 class PausedSandbox:
-    """What a pause keeps, memory and files in MB, and since when, in µs since the epoch."""
+    """What a pause keeps, memory and files in MB, and since when, in µs since the epoch.
+
+    ``is_saved`` says whether it is on disk, memory included; ``unsaved`` why it is not.
+    """
 
     size_mb: int
     at: int
+    is_saved: bool
+    unsaved: str
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedSandbox:
+    """How much a snapshot holds in MB; ``without`` says why no memory is included."""
+
+    size_mb: int
+    includes_memory: bool
+    without: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +217,12 @@ class HostClient:
         """Hold everything in it still. Codes: paused, not_running, not_found."""
         fields = {"sandbox_id": sandbox_id, "snapshot_id": snapshot_id, "reason": reason}
         header = (await self._call("pause", fields, actor=actor)).header
-        return PausedSandbox(size_mb=header["size_mb"], at=header["at"])
+        return PausedSandbox(
+            size_mb=header["size_mb"],
+            at=header["at"],
+            is_saved=header["is_saved"],
+            unsaved=header["unsaved"],
+        )
 
     async def resume(
         self, sandbox_id: str, *, reason: str, timeout_seconds: int, expires_at: str, actor: Actor
@@ -213,11 +232,13 @@ class HostClient:
         fields = {"sandbox_id": sandbox_id, "reason": reason, **clock}
         await self._call("resume", fields, actor=actor)
 
-    async def snapshot(self, sandbox_id: str, *, snapshot_id: str, name: str, actor: Actor) -> int:
-        """Keep a copy of its files, while it goes on; its size in MB. Codes: host_full."""
+    async def snapshot(
+        self, sandbox_id: str, *, snapshot_id: str, name: str, actor: Actor
+    ) -> CapturedSandbox:
+        """Keep a copy of it, which goes on afterwards. Codes: host_full."""
         fields = {"sandbox_id": sandbox_id, "snapshot_id": snapshot_id, "name": name}
-        size_mb: int = (await self._call("snapshot", fields, actor=actor)).header["size_mb"]
-        return size_mb
+        header = (await self._call("snapshot", fields, actor=actor)).header
+        return CapturedSandbox(header["size_mb"], header["includes_memory"], header["without"])
 
     async def snapshot_drop(self, snapshot_id: str) -> None:
         """Remove a copy. One that is not there is fine."""

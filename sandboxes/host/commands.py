@@ -49,6 +49,7 @@ class _Command:
         self.recorder = recorder
         self.sink = sink
         self.link: Link | None = None
+        self.partings = 0  # of the commands' when ``link`` was opened
         self.pid: asyncio.Future[int] = loop.create_future()
         self.ended: asyncio.Future[Ended] = loop.create_future()
         self.task: asyncio.Task[None] | None = None
@@ -113,6 +114,9 @@ class Commands:
         self._running: dict[str, _Command] = {}
         self._recalled: list[_Command] = []
         self._positions = Positions(Recorder.directory(box))
+        self._partings = 0
+        self._together = asyncio.Event()
+        self._together.set()
         self.background = Background(box)
 
     # ---- for callers --------------------------------------------------------------------------
@@ -171,6 +175,19 @@ class Commands:
 
     # ---- for the host -------------------------------------------------------------------------
 
+    def part(self) -> None:
+        """From here on the agent may hang up: commands wait for ``rejoin`` instead of ending."""
+        self._partings += 1
+        self._together.clear()
+
+    async def rejoin(self) -> None:
+        """The agent answers again, or never will: commands go on where their records are."""
+        if self._together.is_set():
+            return
+        self._together.set()
+        with suppress(HostError):  # of one that ended as the agent hung up it was not told so
+            await self._forget_strangers(await self._known())
+
     def recall(self) -> None:
         """The first half of ``recover``, while a pause keeps the agent from answering."""
         self._recalled = self._restore_all()
@@ -188,13 +205,19 @@ class Commands:
         commands = self._recalled or self._restore_all()
         self._recalled = []
         try:
-            known = {entry.command_id for entry in await questions.listed(self._box.agent_socket)}
+            known = await self._known()
         except HostError:
             known = set()
         for command in commands:
             attach = command.id in known
             self._begin(command, self._resume(command, attach=attach))
         self.background.finish_all_but(set(self._running))
+        await self._forget_strangers(known)
+
+    async def _known(self) -> set[str]:
+        return {entry.command_id for entry in await questions.listed(self._box.agent_socket)}
+
+    async def _forget_strangers(self, known: set[str]) -> None:
         for command_id in known - set(self._running):
             if command_id.startswith(TERMINAL):
                 continue
@@ -286,13 +309,30 @@ class Commands:
 
     async def _drive(self, command: _Command, frame: bytes) -> None:
         try:
-            command.link = await Link.open(self._box.agent_socket)
-            await command.link.send(Ask.SPAWN, frame)
-            await self._started(command)
+            await self._spawn(command, frame)
         except HostError as error:
             self._refused(command, error)
         else:
             await self._follow(command)
+
+    async def _spawn(self, command: _Command, frame: bytes) -> None:
+        """An agent that hung up meanwhile may have started it or not; it is asked which."""
+        while True:
+            command.partings = self._partings
+            try:
+                command.link = await Link.open(self._box.agent_socket)
+                await command.link.send(Ask.SPAWN, frame)
+                await self._started(command)
+            except HostError as error:
+                if error.code != "agent_lost" or command.partings == self._partings:
+                    raise
+                await self._together.wait()
+                if command.id in await self._known():
+                    if await self._rejoined(command):
+                        return
+                    raise
+            else:
+                return
 
     def _refused(self, command: _Command, error: HostError) -> None:
         if error.code == "pids_exhausted":
@@ -337,10 +377,7 @@ class Commands:
         try:
             if not attach:
                 raise lost("it has no such command")
-            command.link = await Link.open(self._box.agent_socket)
-            payload = text(command.id) + struct.pack("<Q", recorder.offset)
-            await command.link.send(Ask.ATTACH, payload)
-            await self._started(command)
+            await self._attach(command)
         except HostError as error:
             if recorder.was_started:
                 await self._finish(command, error)
@@ -349,12 +386,36 @@ class Commands:
         else:
             await self._follow(command)
 
+    async def _attach(self, command: _Command) -> None:
+        command.partings = self._partings
+        command.link = await Link.open(self._box.agent_socket)
+        payload = text(command.id) + struct.pack("<Q", command.recorder.offset)
+        await command.link.send(Ask.ATTACH, payload)
+        await self._started(command)
+
     async def _follow(self, command: _Command) -> None:
-        try:
-            ended: Ended | HostError = await self._receive(command)
-        except HostError as error:
-            ended = error
+        ended: Ended | HostError | None = None
+        while ended is None:
+            try:
+                ended = await self._receive(command)
+            except HostError as error:
+                ended = None if await self._rejoined(command) else error
         await self._finish(command, ended)
+
+    async def _rejoined(self, command: _Command) -> bool:
+        """Whether the agent hung up for a pause that is over, and has the command still."""
+        while command.partings != self._partings:
+            await self._together.wait()
+            if command.link is not None:
+                command.link.close()
+            while command.recorder.gathered.size:  # to attach is to acknowledge
+                command.flush()
+                if command.recorder.gathered.size:
+                    await asyncio.sleep(RETRY_SECONDS)
+            with suppress(HostError):
+                await self._attach(command)
+                return True
+        return False
 
     async def _receive(self, command: _Command) -> Ended:
         assert command.link is not None  # noqa: S101 - ``_started`` has used it

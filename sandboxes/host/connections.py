@@ -19,8 +19,8 @@ from sandboxes.host.egress.registries import Registries
 from sandboxes.host.ids import Ids
 from sandboxes.host.nat import Nat, NatError
 from sandboxes.host.networks import HATCH, PROXY_PORT, Door, Hatch, Mode, Networks
+from sandboxes.host.places import Places, Slot
 from sandboxes.host.runtime import GVISOR
-from sandboxes.host.slots import Places, Slot
 from sandboxes.host.types import HostError, JournalWriter
 from timeline.events import Kind, NewEvent
 from timeline.journal import Journal
@@ -113,6 +113,14 @@ class Connections:
                 "network_unavailable",
                 f"The egress proxy did not take the change ({error}); try again.",
             ) from error
+
+    async def cut(self, spec: CreateSpec, slot: Slot) -> None:
+        """Break connections of restored processes whose other end was left behind."""
+        if spec.network != "off":
+            try:
+                await self._networks.cut(cast(Mode, spec.network), slot.identity.pid)
+            except OSError:
+                log.exception("Old connections of %s were not broken", spec.sandbox_id)
 
     def follow(
         self, sandbox_id: str, journal: JournalWriter, *, told: frozenset[str] = frozenset()

@@ -9,7 +9,7 @@ import time
 from collections import ChainMap
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -27,15 +27,19 @@ from sandboxes.host.commands import Commands
 from sandboxes.host.connections import Connections
 from sandboxes.host.egress.policy import Rule
 from sandboxes.host.files import Files
+from sandboxes.host.forks import Forked, Forks
 from sandboxes.host.images.store import NAMES, Store, Template, TemplateError
 from sandboxes.host.limits import LimitWatch
+from sandboxes.host.memory import Memory
 from sandboxes.host.metering import Metering
 from sandboxes.host.paused import Paused
 from sandboxes.host.pausing import Pause, Wake
+from sandboxes.host.places import Shape, Slot
 from sandboxes.host.pool import Pool
 from sandboxes.host.previews import Told
 from sandboxes.host.runtime import GVISOR
-from sandboxes.host.slots import Shape, Slot, SlotMaker
+from sandboxes.host.sleepers import Sleeper, Sleepers
+from sandboxes.host.slots import SlotMaker
 from sandboxes.host.snapshots import Captured, Snapshots
 from sandboxes.host.terminals.recording import prune
 from sandboxes.host.terminals.terminals import Terminals
@@ -86,7 +90,8 @@ class Host:
         self._making = ThreadPoolExecutor(makers, "make")
         self._looking = ThreadPoolExecutor(1, "limits")
         self.metering = Metering(self._looking)
-        self.snapshots = Snapshots(maker)
+        self.memory = Memory(maker, self.has_room)
+        self.snapshots = Snapshots(maker, self.memory)
         self.volumes = Volumes(maker)
         self._live: dict[str, Live] = {}
         self._creating: dict[str, None] = {}
@@ -95,6 +100,8 @@ class Host:
         self._tasks: set[asyncio.Task[None]] = set()
         self._retired = endings.Retired(shipper)
         self.connections = Connections(maker.places, maker.ids)
+        self._forks = Forks(maker, self.snapshots, self.connections, self._making)
+        self.sleepers = Sleepers(maker, self.memory, self.connections, self._making)
         self._removals: set[asyncio.Task[None]] = set()
         self._pool = Pool(
             maker,
@@ -128,6 +135,7 @@ class Host:
             asyncio.get_running_loop().remove_reader(live.box.slot.pidfd)
             await self._close_commands(live)
             live.box.journal.close()
+        await self.sleepers.close()
         await self.connections.close(stop=not self._live)
         for executor in (self.threads, self._looking):
             executor.shutdown(wait=True)
@@ -157,11 +165,12 @@ class Host:
 
     def ids(self) -> list[str]:
         """Of the sandboxes that run or are paused."""
-        return sorted(self._live)
+        return sorted([*self._live, *self.sleepers.ids()])
 
     def paused_ids(self) -> list[str]:
         """Of the sandboxes that are paused."""
-        return sorted(name for name, live in self._live.items() if live.pause.state is not None)
+        still = (name for name, live in self._live.items() if live.pause.state is not None)
+        return sorted([*still, *self.sleepers.ids()])
 
     def templates(self) -> list[TemplateInfo]:
         """Every template there is a recipe for, and why some cannot be had."""
@@ -201,6 +210,8 @@ class Host:
         live = self._live.get(sandbox_id)
         if live is not None and live.end is None:
             return live
+        if self.sleepers.get(sandbox_id) is not None:
+            raise HostError("paused", "The sandbox is paused; resume it first.")
         if live is not None or (self.maker.places.sandboxes / sandbox_id).is_dir():
             raise HostError("not_running", "The sandbox has ended; create another one.")
         raise HostError("not_found", "There is no such sandbox on this host.")
@@ -216,13 +227,13 @@ class Host:
         self._creating[spec.sandbox_id] = None
         try:
             template = self._template(spec.template)
-            slot, attached = await self._connected_slot(spec, template, actor)
+            forked, attached = await self._connected_slot(spec, template, actor)
             boot_ms = max(1, round((time.monotonic() - started) * 1000))
             created = created_event(spec, actor=actor, at=at)
-            events = [created, *attached, running_event(boot_ms)]
+            events = [created, *attached, running_event(boot_ms, lost=forked.lost)]
             network = await self.connections.environment(spec)
             env = environment(template.env, network, spec.env)
-            await self._begin(spec, directory, env, slot, events)
+            await self._begin(spec, directory, env, forked.slot, events)
         finally:
             del self._creating[spec.sandbox_id]
         return boot_ms
@@ -235,13 +246,14 @@ class Host:
 
     async def _connected_slot(
         self, spec: CreateSpec, template: Template, actor: Actor
-    ) -> tuple[Slot, list[NewEvent]]:
-        slot = await self._slot(spec, template)
+    ) -> tuple[Forked, list[NewEvent]]:
+        forked = await self._slot(spec, template)
         try:
-            await self.connections.attach(spec, slot)
-            return slot, await self.volumes.attach(spec, slot, actor=actor)
+            if not forked.is_connected:
+                await self.connections.attach(spec, forked.slot)
+            return forked, await self.volumes.attach(spec, forked.slot, actor=actor)
         except BaseException:
-            await self._abandon(spec, slot)
+            await self._abandon(spec, forked.slot)
             raise
 
     async def _abandon(self, spec: CreateSpec, slot: Slot) -> None:
@@ -249,7 +261,7 @@ class Host:
         await in_thread(self.threads, partial(endings.abandon, self.maker, slot, directory))
         await self.connections.detach(spec.sandbox_id, network=spec.network)
 
-    async def _slot(self, spec: CreateSpec, template: Template) -> Slot:
+    async def _slot(self, spec: CreateSpec, template: Template) -> Forked:
         layers = tuple(str(path) for path in self.store.paths(template))
         self._check_isolation(spec.isolation)
         outside = spec.isolation == GVISOR and spec.network == "open"
@@ -264,9 +276,8 @@ class Host:
         )
         try:
             if spec.snapshot:
-                fork = self.snapshots.fork(spec.snapshot)
-                return await in_thread(self._making, partial(self.maker.make, shape, fork))
-            return await self._pool.take(shape)
+                return await self._forks.make(spec, shape)
+            return Forked(await self._pool.take(shape))
         except OSError as error:
             log.exception("A slot could not be made")
             raise HostError("internal", f"The sandbox could not be started: {error}.") from error
@@ -297,13 +308,16 @@ class Host:
         self.adopt(box)
         self.shipper.add(box.journal)
 
-    def adopt(self, box: Box, *, paused: Paused | None = None) -> Live:
+    def adopt(
+        self, box: Box, *, paused: Paused | None = None, commands: Commands | None = None
+    ) -> Live:
         """Serve a sandbox that runs or is paused, from now on."""
-        pause = Pause(box, self.threads, paused)
+        commands = commands or Commands(box)
         recordings = self.maker.places.recordings / box.sandbox_id
         terminals = Terminals(box, recordings=recordings)
+        pause = Pause(box, commands, self.memory, self.threads, paused, terminals=terminals)
         watch, told = LimitWatch(box), Told(box)
-        live = Live(box, Commands(box), terminals, Files(box), watch, pause, told)
+        live = Live(box, commands, terminals, Files(box), watch, pause, told)
         self._live[box.sandbox_id] = live
         self.connections.follow(box.sandbox_id, box.journal)
         asyncio.get_running_loop().add_reader(box.slot.pidfd, self._died, live)
@@ -316,12 +330,25 @@ class Host:
         live = self.found(sandbox_id)
         async with live.pause.lock:
             self.found(sandbox_id)
-            paused = await live.pause.begin(snapshot_id=snapshot_id, reason=reason, actor=actor)
-            await self.metering.hold(sandbox_id)
-            return paused
+            try:
+                paused = await live.pause.begin(
+                    snapshot_id=snapshot_id,
+                    reason=reason,
+                    actor=actor,
+                    stopped=partial(self.metering.hold, sandbox_id),
+                )
+            except BaseException:
+                await self.metering.go_on(sandbox_id)
+                raise
+        if paused.is_saved:
+            self.spawn(in_thread(self.threads, partial(self.memory.sync, live.box.slot.name)))
+        return paused
 
     async def resume(self, sandbox_id: str, wake: Wake) -> None:
         """Let everything go on. Raises ``HostError``."""
+        sleeper = self.sleepers.get(sandbox_id)
+        if sleeper is not None:
+            wake = replace(wake, lost=await self._wake(sleeper))
         live = self.found(sandbox_id)
         async with live.pause.lock:
             self.found(sandbox_id)
@@ -332,22 +359,36 @@ class Host:
             if live.terminals.recalled:
                 await live.terminals.recover()
 
+    async def _wake(self, sleeper: Sleeper) -> str:
+        """Have it paused in the ordinary way; why without its processes, or an empty string."""
+        async with sleeper.lock:
+            if self.sleepers.get(sleeper.remains.sandbox_id) is not sleeper:
+                return ""
+            box, lost = await self.sleepers.restore(sleeper)
+            self.metering.add(box)
+            paused = replace(sleeper.paused, is_saved=False)
+            box.save("paused", paused=paused)
+            self.adopt(box, paused=paused, commands=sleeper.commands)
+            self.sleepers.remove(sleeper)
+            self.spawn(self.sleepers.discard(sleeper.slot))
+            return lost
+
     async def snapshot(
         self, sandbox_id: str, *, snapshot_id: str, name: str, actor: Actor
     ) -> Captured:
-        """Keep a copy of a sandbox's files, which goes on meanwhile. Raises ``HostError``."""
+        """Keep a copy of a sandbox, which goes on afterwards. Raises ``HostError``."""
         live = self.found(sandbox_id)
         if not self.has_room():
             raise HostError("host_full", "This host's disk is nearly full; end some sandboxes.")
-        slot, event = live.box.slot.name, partial(snapshot_event, snapshot_id, name, actor)
+        slot = live.box.slot
         async with live.pause.lock:
             self.found(sandbox_id)
-            async with live.pause.still():
-                copy = partial(self.snapshots.copy, snapshot_id, slot=slot)
-                await in_thread(self.threads, copy)
-            finish = partial(self.snapshots.finish, snapshot_id, slot=slot)
+            async with live.pause.still() as trouble:
+                copy = partial(self.snapshots.copy, snapshot_id, slot, without=trouble)
+                without = await in_thread(self.threads, copy)
+            finish = partial(self.snapshots.finish, snapshot_id, slot=slot.name, without=without)
             captured = await in_thread(self.threads, finish)
-            live.box.journal.append(event(captured.size_mb))
+            live.box.journal.append(snapshot_event(snapshot_id, name, actor, captured))
         return captured
 
     async def allow(self, sandbox_id: str, domain: str) -> None:
@@ -370,9 +411,23 @@ class Host:
         """End a sandbox; returns when nothing of it runs and its last event is written."""
         live = self._live.get(sandbox_id)
         if live is None:
-            return
+            return await self._end_sleeper(sandbox_id, Ending(reason, actor))
         end = live.end or self._begin_end(live, Ending(reason, actor))
         await asyncio.shield(end)
+
+    async def _end_sleeper(self, sandbox_id: str, ending: Ending) -> None:
+        sleeper = self.sleepers.get(sandbox_id)
+        if sleeper is None:
+            return
+        async with sleeper.lock:
+            if self.sleepers.get(sandbox_id) is not sleeper:
+                return await self.terminate(sandbox_id, actor=ending.actor, reason=ending.reason)
+            await self.sleepers.end(sleeper, ending)
+            remains, group = sleeper.remains, self.maker.group(sleeper.slot)
+            await self.metering.left(sandbox_id, remains.directory, group)
+            self.sleepers.remove(sleeper)
+            self.spawn(self.sleepers.discard(sleeper.slot))
+            self.spawn(self.retire(remains.directory, remains.journal, None))
 
     def _died(self, live: Live) -> None:
         """PID 1 is gone, and with it everything else in the sandbox."""
@@ -391,6 +446,7 @@ class Host:
             box.save("running", ending=ending)
         async with live.pause.lock, self.volumes.written_out(box):
             await in_thread(self.threads, partial(self.maker.kill, box.slot))
+        await live.commands.rejoin()
         for work in (live.commands, live.terminals):
             if work.recalled:
                 await work.recover()

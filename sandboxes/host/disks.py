@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import logging
 import os
 import stat
 import subprocess
@@ -28,8 +29,12 @@ _LO_FLAGS_AUTOCLEAR = 4
 _LOOP_MAJOR = 7
 _ATTEMPTS = 64
 _BLOCK = 4096
+_CHECK_SECONDS = 120
+_UNCORRECTED = 4
 
 MIB = 1024 * 1024
+
+log = logging.getLogger(__name__)
 
 
 class _LoopInfo(ctypes.Structure):
@@ -132,11 +137,44 @@ def flush(image: Path, *, scratch: Path) -> None:
 
 
 def _device_of(image: Path) -> str:
+    for device, file in _attached_files():
+        if file == str(image):
+            return device
+    raise OSError(errno.ENODEV, "the disk is not mounted", str(image))
+
+
+def _attached_files() -> Iterator[tuple[str, str]]:
     for path in Path("/sys/block").glob("loop*/loop/backing_file"):
         with suppress(OSError):
-            if path.read_text().rstrip("\n") == str(image):
-                return f"/dev/{path.parent.parent.name}"
-    raise OSError(errno.ENODEV, "the disk is not mounted", str(image))
+            yield f"/dev/{path.parent.parent.name}", path.read_text().rstrip("\n")
+
+
+def is_attached(image: Path) -> bool:
+    """Whether a loop device has this very file, by whatever name."""
+    wanted = image.stat()
+    for _, file in _attached_files():
+        with suppress(OSError):
+            if os.path.samestat(Path(file).stat(), wanted):
+                return True
+    return False
+
+
+def check(image: Path) -> None:
+    """Give back what only running processes held, and be sure that the rest is whole.
+
+    Raises ``OSError``. The disk may not be mounted.
+    """
+    done = subprocess.run(
+        ["e2fsck", "-f", "-p", str(image)],
+        capture_output=True,
+        text=True,
+        timeout=_CHECK_SECONDS,
+        check=False,
+        env={"PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"},
+    )
+    if done.returncode >= _UNCORRECTED:
+        log.error("a disk is not whole: %s%s", done.stdout, done.stderr)
+        raise OSError(f"its filesystem is not whole (e2fsck {done.returncode})")
 
 
 def mount_image(image: Path, target: Path) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from sandboxes.host import totals
 from sandboxes.host.box import failed_event
-from sandboxes.host.slots import Slot, SlotMaker
+from sandboxes.host.places import Slot
+from sandboxes.host.slots import SlotMaker
 from sandboxes.host.threads import in_thread
 from timeline.events import NewEvent
 from timeline.journal import Journal

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from typing import Any
 from sandboxes.host import mounts, oci, seccomp
 from sandboxes.host.agent import callers
 from sandboxes.host.oci import AGENT_PATH, Bundle
-from sandboxes.host.runtime import GVISOR, START_SECONDS, View
+from sandboxes.host.runtime import GVISOR, START_SECONDS, Ready, View
 from sandboxes.host.types import HostError
 
 #: Where the agent finds the host's sockets; it hides the place before anything else runs.
@@ -121,6 +121,21 @@ class Runsc:
         if server is None:
             raise FileNotFoundError(f"nothing is recorded of container {container_id}")
         return View(server, "/root")
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        return {}
+
+    def memory_trouble(self) -> str | None:
+        return "Sandboxes of gVisor keep their memory in the machine alone."
+
+    def checkpoint(self, container_id: str, folder: Path, *, lock: int) -> None:
+        raise HostError("internal", str(self.memory_trouble()))
+
+    def restore(
+        self, container_id: str, bundle: Path, *, folder: Path, base: int, ready: Ready
+    ) -> int:
+        raise HostError("memory_lost", str(self.memory_trouble()))
 
     def forget(self, container_id: str) -> None:
         """Its server of files ends with it, and was this process's child if this one started it."""

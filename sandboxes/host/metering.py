@@ -58,14 +58,22 @@ class Metering:
         self._executor = executor
         self._meters: dict[str, Meter] = {}
         self._ended: dict[str, _Left] = {}
+        self._resting: dict[str, Totals] = {}
 
     def begin(self, box: Box) -> None:
         """A new sandbox's, before it is answered for. Raises ``OSError``."""
         self._meters[box.sandbox_id] = Meter.begin(box.directory, box.slot.group, box.slot.name)
 
     def add(self, box: Box) -> None:
-        """A sandbox that a new host found running. Raises ``OSError``."""
+        """A sandbox that a new host found running or has restored. Raises ``OSError``."""
+        self._resting.pop(box.sandbox_id, None)
         self._meters[box.sandbox_id] = Meter.found(box.directory, box.slot.group, box.slot.name)
+
+    def rest(self, sandbox_id: str, directory: Path) -> None:
+        """A paused sandbox of which nothing runs: what it had used until then is told."""
+        kept = totals.load(directory)
+        if kept is not None:
+            self._resting[sandbox_id] = kept
 
     async def hold(self, sandbox_id: str) -> None:
         """It is paused: count nothing. Raises ``OSError``."""
@@ -89,6 +97,7 @@ class Metering:
 
     def find_left(self, sandbox_id: str, directory: Path, group: Group) -> None:
         """As ``left``, before anything runs."""
+        self._resting.pop(sandbox_id, None)
         found = meters.finish(directory, group)
         if found is not None:
             self._ended[sandbox_id] = _Left(directory, found)
@@ -162,6 +171,8 @@ class Metering:
         left = self._ended.get(sandbox_id)
         if left is not None:
             return Metrics(left.totals)
+        if sandbox_id in self._resting:
+            return Metrics(self._resting[sandbox_id])
         raise HostError("not_found", "This host has no meter of such a sandbox.")
 
 

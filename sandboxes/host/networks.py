@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol, get_args
 
@@ -25,6 +27,7 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 PROXY_PORT = 3128
 #: The name of the proxy's socket where the agent forwards a port to it.
 HATCH = "egress"
+_COMMAND_SECONDS = 10
 _NO_PROXY = "localhost,127.0.0.1,::1"
 
 
@@ -98,6 +101,16 @@ class Networks:
         """Another allowlist for a restricted sandbox. Raises ``KeyError`` if it is not one."""
         await self._egress.update(sandbox_id, policy)
 
+    async def cut(self, mode: Mode, init_pid: int) -> None:
+        """Break what was connected through the way out that ``init_pid``'s namespace had before.
+
+        Nobody at the other end knows of it, so that who waits for an answer would wait for ever.
+        """
+        left = f"dport = {PROXY_PORT}" if mode == "restricted" else "not dst 127.0.0.0/8"
+        command = ["ss", "--no-header", "--tcp", "--ipv4", "--kill", *left.split()]
+        space = netns.of_process(init_pid)
+        await asyncio.to_thread(netns.inside, space, partial(_run, command))
+
     async def detach(self, sandbox_id: str) -> None:
         """Take it all away; every connection has been reported on return. Idempotent."""
         await self._egress.remove(sandbox_id)
@@ -156,3 +169,7 @@ class Hatch:
 def _listener() -> socket.socket:
     netns.raise_loopback()
     return netns.loopback_listener(PROXY_PORT)
+
+
+def _run(command: list[str]) -> None:
+    subprocess.run(command, check=False, capture_output=True, timeout=_COMMAND_SECONDS)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import resource
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ class Bundle:
     pids: int
     swap: bool
     outside: bool = False
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 def configuration(bundle: Bundle) -> dict[str, Any]:
@@ -78,6 +80,7 @@ def configuration(bundle: Bundle) -> dict[str, Any]:
         "root": {"path": "rootfs", "readonly": False},
         "hostname": bundle.hostname,
         "mounts": _mounts(bundle.agent),
+        "annotations": dict(bundle.annotations),
         "linux": {
             "namespaces": [{"type": kind} for kind in kinds],
             "uidMappings": ids,

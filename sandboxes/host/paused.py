@@ -13,7 +13,8 @@ from timeline.events import Actor, Kind, NewEvent
 class Paused:
     """Since when (µs since the epoch), why (requested, timeout) and for whom, and what it keeps.
 
-    ``size_mb`` counts the memory and the files that are kept.
+    ``size_mb`` counts the memory and the files that are kept. ``is_saved`` says whether all of it
+    is on disk, to outlive the machine's restart; ``unsaved`` why it is not, as a sentence.
     """
 
     snapshot_id: str
@@ -21,13 +22,18 @@ class Paused:
     at: int
     reason: str
     actor: Actor
+    is_saved: bool = False
+    unsaved: str = ""
 
     def event(self) -> NewEvent:
-        data = {
+        data: dict[str, Any] = {
             "reason": self.reason,
             "snapshot_id": self.snapshot_id,
             "snapshot_size_mb": self.size_mb,
+            "survives_machine_restart": self.is_saved,
         }
+        if self.unsaved:
+            data["why_not"] = self.unsaved
         return NewEvent(Kind.SANDBOX_PAUSED, data, actor=self.actor, at=self.at)
 
     @classmethod
@@ -35,7 +41,9 @@ class Paused:
         """The reverse of ``event``."""
         data = event.data
         size_mb = int(data["snapshot_size_mb"])
-        return cls(data["snapshot_id"], size_mb, event.at, data["reason"], event.actor)
+        saved, unsaved = bool(data.get("survives_machine_restart")), data.get("why_not", "")
+        reason = data["reason"]
+        return cls(data["snapshot_id"], size_mb, event.at, reason, event.actor, saved, unsaved)
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any] | None) -> Paused | None:

@@ -1,4 +1,5 @@
-"""A sandbox held still by the freezer: processes, memory and files stay as they are.
+"""A sandbox held still by the freezer: processes, memory and files stay as they are, and are
+written to disk beside that where the runtime can.
 
 A pause is there from the moment its event is in the journal, and over from the moment the event of
 its end is. Whatever a killed host had begun beside that, ``settle`` finishes or takes back.
@@ -10,22 +11,32 @@ import asyncio
 import logging
 import math
 import os
-from collections.abc import AsyncIterator, Iterator
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
+from sandboxes.host import door
 from sandboxes.host.agent import questions
 from sandboxes.host.box import Box
+from sandboxes.host.commands import Commands
+from sandboxes.host.memory import Memory
 from sandboxes.host.paused import Paused
+from sandboxes.host.terminals.terminals import Terminals
 from sandboxes.host.threads import in_thread
 from sandboxes.host.types import HostError
 from timeline.events import Actor, Kind, NewEvent, now_us
 from timeline.journal import Journal
 
 _CLOCK_SECONDS = 2.0
+#: How long file operations may take to end; a longer one's connection cannot be written to disk.
+_QUIET_SECONDS = 1.0
+_LOOK_SECONDS = 0.02
 _MIB = 1024 * 1024
+Stopped = Callable[[], Awaitable[None]]
 
 #: Operations whose callers are told of a pause instead of being kept until it is over.
 INTERRUPTED = frozenset(
@@ -37,32 +48,51 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Wake:
-    """Who ends a pause and why (requested, auto_resume), and the clock that begins then."""
+    """Who ends a pause and why (requested, auto_resume), and the clock that begins then.
+
+    ``lost`` says why processes and memory are not there any more, if they are not.
+    """
 
     actor: Actor
     reason: str
     timeout_seconds: int
     expires_at: str
+    lost: str = ""
 
     def event(self, paused: Paused) -> NewEvent:
         at = now_us()
-        data = {
+        data: dict[str, Any] = {
             "reason": self.reason,
             "paused_ms": max(0, (at - paused.at) // 1000),
             "timeout_seconds": self.timeout_seconds,
             "expires_at": self.expires_at,
         }
+        if self.lost:
+            data["processes_lost"] = self.lost
         return NewEvent(Kind.SANDBOX_RESUMED, data, actor=self.actor, at=at)
 
 
 class Pause:
     """Whether one sandbox is paused. ``lock`` is held by whoever changes that, or ends it."""
 
-    def __init__(self, box: Box, threads: Executor, state: Paused | None = None) -> None:
+    def __init__(
+        self,
+        box: Box,
+        commands: Commands,
+        memory: Memory,
+        threads: Executor,
+        state: Paused | None = None,
+        *,
+        terminals: Terminals,
+    ) -> None:
         self.lock = asyncio.Lock()
         self.state = state
         self._box = box
+        self._commands = commands
+        self._memory = memory
         self._threads = threads
+        self._is_apart = True  # perhaps, by a host before this one
+        self._terminals = terminals
         self._beginning = False
         self._callers: set[asyncio.Task[Any]] = set()
         self._told: set[asyncio.Task[Any]] = set()
@@ -92,15 +122,23 @@ class Pause:
             self._callers.discard(task)
             self._told.discard(task)
 
-    async def begin(self, *, snapshot_id: str, reason: str, actor: Actor) -> Paused:
-        """Everything stands still when this returns. Hold ``lock``."""
+    async def begin(
+        self, *, snapshot_id: str, reason: str, actor: Actor, stopped: Stopped
+    ) -> Paused:
+        """Everything stands still when this returns, and is on disk where that can be.
+
+        ``stopped`` is awaited as soon as nothing runs. Hold ``lock``.
+        """
         self.check()
         self._beginning = True
         try:
-            await self._hold_clock()
-            self._interrupt()
-            await in_thread(self._threads, self._box.slot.group.freezer.freeze)
-            self.state = self._write(snapshot_id, reason, actor)
+            unsaved = await self._stop(interrupt=True)
+            at = now_us()
+            await stopped()
+            unsaved = unsaved or await self._write_memory()
+            size_mb = self._size_mb()
+            paused = Paused(snapshot_id, size_mb, at, reason, actor, not unsaved, unsaved)
+            self.state = self._write(paused)
         except BaseException:
             await asyncio.shield(self._let_go())
             raise
@@ -110,25 +148,70 @@ class Pause:
         return self.state
 
     @asynccontextmanager
-    async def still(self) -> AsyncIterator[None]:
-        """Nothing runs in it meanwhile, then it is as it was before. Hold ``lock``."""
+    async def still(self) -> AsyncIterator[str]:
+        """Nothing runs in it meanwhile, then it is as it was before. Hold ``lock``.
+
+        Yields why its memory cannot be written to disk, as a sentence; empty when it can.
+        """
         if self.state is not None:
-            yield
+            yield self.state.unsaved
             return
         try:
-            await self._hold_clock()
-            await in_thread(self._threads, self._box.slot.group.freezer.freeze)
-            yield
+            yield await self._stop()
         finally:
             await asyncio.shield(self._let_go())
+
+    async def _stop(self, *, interrupt: bool = False) -> str:
+        """Hold everything still; why memory cannot be written then, or an empty string."""
+        await self._hold_clock()
+        if interrupt:
+            self._interrupt()
+        unsaved = await self._part()
+        await in_thread(self._threads, self._box.slot.group.freezer.freeze)
+        return unsaved
+
+    async def _part(self) -> str:
+        """Have the agent close what leads out of it; why it cannot, or an empty string."""
+        if self._box.spec.volume:
+            return "It has a volume, which belongs to no copy of its memory."
+        if self._terminals.open_count:
+            return "A terminal is open in it; close it first."
+        look = partial(self._memory.trouble, self._box.slot)
+        if trouble := await in_thread(self._threads, look):
+            return trouble
+        self._commands.part()
+        self._is_apart = True
+        try:
+            async with asyncio.timeout(_QUIET_SECONDS):
+                await self._quiesce()
+        except (HostError, TimeoutError) as error:
+            log.info("The agent of %s cannot be quiet: %s", self._box.sandbox_id, error)
+            return "A file is being transferred, or the agent does not answer."
+        return ""
+
+    async def _quiesce(self) -> None:
+        while True:
+            try:
+                return await questions.quiesce(self._box.agent_socket)
+            except HostError as error:
+                if error.code != "not_permitted":
+                    raise
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _write_memory(self) -> str:
+        try:
+            await in_thread(self._threads, partial(self._memory.write, self._box.slot))
+        except HostError as error:
+            log.warning("The memory of %s is not on disk: %s", self._box.sandbox_id, error)
+            return error.message
+        return ""
 
     def _interrupt(self) -> None:
         for task in self._callers:
             self._told.add(task)
             task.cancel()
 
-    def _write(self, snapshot_id: str, reason: str, actor: Actor) -> Paused:
-        paused = Paused(snapshot_id, self._size_mb(), now_us(), reason, actor)
+    def _write(self, paused: Paused) -> Paused:
         try:
             self._box.journal.append(paused.event())
         except OSError as error:
@@ -164,19 +247,32 @@ class Pause:
     async def _let_go(self) -> None:
         await in_thread(self._threads, self._box.slot.group.freezer.thaw)
         try:
+            await self._come_back()
             await questions.hold_clock(self._box.agent_socket, hold=False)
         except HostError as error:
             log.warning("The clock of %s stands still: %s", self._box.sandbox_id, error.message)
+        await self._commands.rejoin()
+        dropped = await in_thread(self._threads, partial(self._memory.drop, self._box.slot.name))
+        self._threads.submit(shutil.rmtree, dropped, ignore_errors=True)
+
+    async def _come_back(self) -> None:
+        if self._is_apart:
+            slot = self._box.slot
+            enter = partial(door.enter, slot.identity.pid, slot.agent_socket)
+            await in_thread(self._threads, enter)
+            self._is_apart = False
 
     async def settle(self) -> None:
         """After a restart: be as the journal has it, whose last word counts more than a note."""
-        last = last_turn(self._box.journal)
-        if last is not None:
-            self.state = Paused.of(last) if last.kind == Kind.SANDBOX_PAUSED else None
+        slot = self._box.slot
+        await in_thread(self._threads, partial(self._memory.settle, slot.name))
+        self.state = last_pause(self._box.journal, self.state)
         if self.state is None:
             await self._let_go()
-        elif not self._box.slot.group.freezer.is_frozen():
-            await in_thread(self._threads, self._box.slot.group.freezer.freeze)
+        elif not slot.group.freezer.is_frozen():
+            await in_thread(self._threads, slot.group.freezer.freeze)
+        if self.state is not None and self.state.is_saved and not self._memory.of(slot.name):
+            self.state = replace(self.state, is_saved=False)
         self._note()
 
     def _note(self) -> None:
@@ -187,11 +283,13 @@ class Pause:
             log.exception("The pause of %s is not noted", self._box.sandbox_id)
 
 
-def last_turn(journal: Journal) -> NewEvent | None:
-    """The last event by which it began to run or to stand still, of those not stored yet."""
+def last_pause(journal: Journal, noted: Paused | None) -> Paused | None:
+    """The pause a sandbox is in: as the journal has it, else as it was ``noted``."""
     turns = {Kind.SANDBOX_RUNNING, Kind.SANDBOX_PAUSED, Kind.SANDBOX_RESUMED}
     last = None
     for event in journal.scan():
         if event.kind in turns:
             last = event
-    return last
+    if last is None:
+        return noted
+    return Paused.of(last) if last.kind == Kind.SANDBOX_PAUSED else None

@@ -13,8 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sandboxes.host.places import Shape, Slot
 from sandboxes.host.runtime import GVISOR
-from sandboxes.host.slots import Shape, Slot, SlotMaker
+from sandboxes.host.slots import SlotMaker
 from sandboxes.host.threads import in_thread
 from sandboxes.host.types import HostError
 

@@ -18,7 +18,7 @@ from sandboxes.host import netns, process
 from sandboxes.host.calls import Call
 from sandboxes.host.daemon import Host
 from sandboxes.host.networks import PROXY_PORT
-from sandboxes.host.slots import Slot
+from sandboxes.host.places import Slot
 from sandboxes.host.threads import in_thread
 from sandboxes.host.types import HostError
 

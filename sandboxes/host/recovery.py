@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +13,8 @@ from sandboxes.host.box import Box, State, ended_in
 from sandboxes.host.commands import Commands
 from sandboxes.host.connections import FAILURES, told_in
 from sandboxes.host.daemon import Host, Live
+from sandboxes.host.pausing import last_pause
+from sandboxes.host.sleepers import Remains
 from sandboxes.host.slots import SlotMaker
 from sandboxes.host.terminals.terminals import Terminals
 from sandboxes.host.threads import in_thread
@@ -66,7 +66,8 @@ def _found(host: Host) -> list[Remains]:
             continue
         if state.status != "ended" and not ended_in(journal):
             host.connections.follow(directory.name, journal, told=told_in(journal))
-        found.append(Remains(state, directory, journal))
+        nobody = directory / "nobody"
+        found.append(Remains(state, directory, journal, agent_socket=nobody))
     return found
 
 
@@ -101,6 +102,8 @@ async def _recover_one_safely(host: Host, remains: Remains) -> Live | None:
 async def _recover_one(host: Host, remains: Remains) -> Live | None:
     state, directory, journal = remains.state, remains.directory, remains.journal
     slot = host.maker.found(state.slot) if state.status != "ended" else None
+    if slot is None and await _sleeps(host, remains):
+        return None
     if slot is not None:
         box = Box(state.spec, directory, state.env, journal, slot)
         if state.ending is None:
@@ -117,38 +120,19 @@ async def _recover_one(host: Host, remains: Remains) -> Live | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class Remains:
-    """A sandbox that no longer runs, as its commands see it; see ``sandboxes.host.types.Box``."""
-
-    state: State
-    directory: Path
-    journal: Journal
-
-    @property
-    def sandbox_id(self) -> str:
-        return self.state.spec.sandbox_id
-
-    @property
-    def agent_socket(self) -> Path:
-        """Nobody listens there."""
-        return self.directory / "nobody"
-
-    @property
-    def env(self) -> Mapping[str, str]:
-        return self.state.env
-
-    @property
-    def own_env(self) -> Mapping[str, str]:
-        return self.state.spec.env
-
-    @property
-    def pids(self) -> int:
-        return self.state.spec.pids
-
-    @property
-    def memory_mb(self) -> int:
-        return self.state.spec.memory_mb
+async def _sleeps(host: Host, remains: Remains) -> bool:
+    """Whether it was paused, and all of it is on disk: then it can be resumed."""
+    state = remains.state
+    paused = last_pause(remains.journal, state.paused)
+    if state.status == "ended" or state.ending is not None or ended_in(remains.journal):
+        return False
+    if paused is None or not paused.is_saved or host.memory.of(state.slot) is None:
+        return False
+    await host.connections.detach(remains.sandbox_id, network=state.spec.network)
+    host.metering.rest(remains.sandbox_id, remains.directory)
+    host.sleepers.add(remains, paused)
+    host.shipper.add(remains.journal)
+    return True
 
 
 async def _finish(remains: Remains, *, recordings: Path) -> None:

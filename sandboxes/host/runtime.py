@@ -8,20 +8,26 @@ import re
 import select
 import shutil
 import signal
-import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from sandboxes.host import door
+from sandboxes.host.criu import Criu, complaint
 from sandboxes.host.oci import Bundle, configuration
 from sandboxes.host.types import HostError
 
 START_SECONDS = 30.0
-_BACKLOG = 512
+#: Less than a caller waits for a pause.
+MEMORY_SECONDS = 45.0
+Ready = Callable[[int], None]
+_KEPT = ("--tcp-established", "--file-locks", "--empty-ns", "network")
 _OLDEST_RUNC = (1, 1)
+_ANNOTATION = "org.criu.config"
 
 
 #: The isolation classes there are, by the name that people read.
@@ -75,6 +81,30 @@ class Runtime(Protocol):
     def view(self, container_id: str, pid: int) -> View:
         """Who has the files of a running container. Raises ``OSError``."""
 
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        """What it wants in every container's configuration."""
+
+    def memory_trouble(self) -> str | None:
+        """Why it cannot write memory to disk here, as a sentence; None when it can."""
+
+    def checkpoint(self, container_id: str, folder: Path, *, lock: int) -> None:
+        """Write processes and memory of a frozen container, which stays frozen, into ``folder``.
+
+        No socket of it may lead out. ``lock`` is a descriptor that stays open as long as anything
+        works on it, whatever becomes of this process. Raises ``HostError``.
+        """
+
+    def restore(
+        self, container_id: str, bundle: Path, *, folder: Path, base: int, ready: Ready
+    ) -> int:
+        """Run a bundle with the processes of a checkpoint; PID 1's id on this machine.
+
+        ``base`` is the machine's id behind its 0. ``ready`` is called when everything is there and
+        nothing runs yet; it runs only if that returns. Raises ``HostError``: memory_lost when the
+        checkpoint cannot be restored.
+        """
+
     def forget(self, container_id: str) -> None:
         """Drop the record of a container whose PID 1 has ended."""
 
@@ -83,13 +113,14 @@ class Runtime(Protocol):
 
 
 class Runc:
-    """runc from the distribution; its records lie in ``root``."""
+    """runc from the distribution; its records lie in ``root``. ``criu`` writes memory to disk."""
 
     isolation = RUNC
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, criu: Criu | None = None) -> None:
         self.root = root
         self.path = shutil.which("runc", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+        self._criu = criu
 
     def trouble(self) -> str | None:
         if self.path is None:
@@ -110,9 +141,7 @@ class Runc:
     @contextmanager
     def meeting(self, agent_socket: Path, bundle: Path, *, owner: int) -> Iterator[int]:
         """A listening socket, which the container alone holds afterwards."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-            listener.bind(str(agent_socket))
-            listener.listen(_BACKLOG)
+        with door.listener(agent_socket) as listener:
             yield listener.fileno()
 
     def found(self, agent_socket: Path, *, owner: int) -> None:
@@ -124,28 +153,74 @@ class Runc:
     def start(self, container_id: str, bundle: Path, *, listener: int) -> int:
         """``listener`` becomes PID 1's descriptor 3."""
         log, pid_file = bundle / "runc.log", bundle / "runc.pid"
-        command = ["runc", "--root", str(self.root), "--log", str(log), "--log-format", "json"]
-        command += ["run", "--detach", "--preserve-fds", "1", "--pid-file", str(pid_file)]
-        status = self._run([*command, "--bundle", str(bundle), container_id], listener)
-        if status != 0:
+        command = ["run", "--detach", "--preserve-fds", "1", "--pid-file", str(pid_file)]
+        child = self._spawn(log, [*command, "--bundle", str(bundle), container_id], passed=listener)
+        if _wait(child, START_SECONDS) != 0:
             reason = _last_message(log)
             raise HostError("internal", f"The sandbox could not be started: {reason}")
         return int(pid_file.read_text())
 
-    def _run(self, command: list[str], listener: int) -> int:
-        """Spawned without a fork of this process, whose size would make that slow."""
+    def _spawn(self, log: Path, words: Sequence[str], *, passed: int | None = None) -> int:
+        """Without a fork of this process, whose size would make that slow; ``passed`` becomes 3."""
+        command = ["runc", "--root", str(self.root), "--log", str(log), "--log-format", "json"]
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        high = os.dup(listener) if listener < 4 else listener
+        high = os.dup(passed) if passed is not None and passed < 4 else passed
         try:
             actions = [(os.POSIX_SPAWN_DUP2, null, number) for number in range(3)]
-            actions.append((os.POSIX_SPAWN_DUP2, high, 3))
-            path = self.path or "runc"
-            pid = os.posix_spawn(path, command, _environment(), file_actions=actions)
+            if high is not None:
+                actions.append((os.POSIX_SPAWN_DUP2, high, 3))
+            return os.posix_spawn(
+                self.path or "runc",
+                [*command, *words],
+                self._environment(),
+                file_actions=actions,
+                setpgroup=0,
+            )
         finally:
             os.close(null)
-            if high != listener:
+            if high is not None and high != passed:
                 os.close(high)
-        return _wait(pid, START_SECONDS)
+
+    def _environment(self) -> dict[str, str]:
+        """runc lives for milliseconds: one thread and no collector save a sixth of its time."""
+        path = os.environ.get("PATH", "")
+        if self._criu is not None:
+            path = f"{self._criu.folder}:{path}:/usr/sbin:/sbin"
+        return {**os.environ, "GOMAXPROCS": "1", "GOGC": "off", "PATH": path}
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        return {_ANNOTATION: str(self._criu.options)} if self._criu else {}
+
+    def memory_trouble(self) -> str | None:
+        return self._criu.trouble() if self._criu else "CRIU is not set up."
+
+    def checkpoint(self, container_id: str, folder: Path, *, lock: int) -> None:
+        images, work = folder / "images", folder / "work"
+        for path in (images, work):
+            path.mkdir(mode=0o700)
+        command = ["checkpoint", "--leave-running", *_KEPT]
+        command += ["--image-path", str(images), "--work-path", str(work), container_id]
+        child = self._spawn(work / "runc.log", command, passed=lock)
+        if _wait(child, MEMORY_SECONDS) != 0:
+            raise HostError("internal", complaint(work / "dump.log"))
+
+    def restore(
+        self, container_id: str, bundle: Path, *, folder: Path, base: int, ready: Ready
+    ) -> int:
+        trouble = self.memory_trouble()
+        if self._criu is None or trouble:
+            raise HostError("memory_lost", trouble or "CRIU is not set up.")
+        with self._criu.restoring(folder / "images", base=base) as restoring:
+            pid_file, log = bundle / "runc.pid", bundle / "runc.log"
+            command = ["restore", "--detach", *_KEPT, "--image-path", str(restoring.images)]
+            command += ["--work-path", str(restoring.folder), "--pid-file", str(pid_file)]
+            child = self._spawn(log, [*command, "--bundle", str(bundle), container_id])
+            status = _wait(child, MEMORY_SECONDS, partial(restoring.pass_gate, ready=ready))
+            if status != 0:
+                reason = complaint(restoring.folder / "restore.log")
+                raise HostError("memory_lost", f"{reason} ({_last_message(log)})")
+        return int(pid_file.read_text())
 
     def forget(self, container_id: str) -> None:
         shutil.rmtree(self.root / container_id, ignore_errors=True)
@@ -157,22 +232,22 @@ class Runc:
             return []
 
 
-def _environment() -> dict[str, str]:
-    """runc lives for milliseconds: one thread and no collector save a sixth of its time."""
-    return {**os.environ, "GOMAXPROCS": "1", "GOGC": "off"}
-
-
-def _wait(pid: int, seconds: float) -> int:
-    """Its exit status; it is killed when it takes longer."""
+def _wait(pid: int, seconds: float, meanwhile: Callable[..., None] | None = None) -> int:
+    """Its exit status; it is killed with all it started when it takes longer."""
     fd = os.pidfd_open(pid)
     try:
         poll = select.poll()
         poll.register(fd, select.POLLIN)
-        if not poll.poll(seconds * 1000):
-            signal.pidfd_send_signal(fd, signal.SIGKILL)
+        try:
+            if meanwhile is not None:
+                meanwhile(fd, seconds=seconds)
+        finally:
+            if not poll.poll(seconds * 1000):
+                os.killpg(pid, signal.SIGKILL)
+            status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     finally:
         os.close(fd)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return status
 
 
 def _last_message(log: Path) -> str:

@@ -150,7 +150,15 @@ class Server:
             reason=call.text("reason"),
             actor=call.actor,
         )
-        await call.send({"ok": True, "size_mb": paused.size_mb, "at": paused.at})
+        await call.send(
+            {
+                "ok": True,
+                "size_mb": paused.size_mb,
+                "at": paused.at,
+                "is_saved": paused.is_saved,
+                "unsaved": paused.unsaved,
+            }
+        )
 
     async def _resume(self, call: Call) -> None:
         wake = Wake(
@@ -169,7 +177,8 @@ class Server:
             name=call.text("name"),
             actor=call.actor,
         )
-        await call.send({"ok": True, "size_mb": captured.size_mb})
+        found = {"includes_memory": captured.memory, "without": captured.without}
+        await call.send({"ok": True, "size_mb": captured.size_mb, **found})
 
     async def _snapshot_drop(self, call: Call) -> None:
         drop = partial(self._host.snapshots.drop, check_snapshot_id(call.text("snapshot_id")))

@@ -13,121 +13,39 @@ import shutil
 import socket
 import struct
 import threading
-import time
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from sandboxes.host import disks, mounts, oci, process
+from sandboxes.host import disks, door, leftovers, mounts, oci, process
 from sandboxes.host.agent import callers
 from sandboxes.host.cgroups import Cgroups, Group
 from sandboxes.host.ids import SLOTS, Ids
+from sandboxes.host.places import Fork, Places, Shape, Slot
 from sandboxes.host.process import Identity
-from sandboxes.host.runtime import RUNC, Runtime, View
+from sandboxes.host.runtime import RUNC, Runtime
 from sandboxes.host.types import HostError
 
 _AGENT_SECONDS = 10.0
-_END_SECONDS = 5.0
 #: The agent's PING, an empty frame of type 9, and the type of its answer.
 _PING, _PONG = struct.pack("<IB", 0, 9), 68
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """All that makes two slots interchangeable. ``layers`` are paths, topmost first.
-
-    ``outside`` is for a class whose network stack has to be chosen before it is started: whether
-    it is to reach other machines by itself.
-    """
-
-    layers: tuple[str, ...]
-    cpu: float
-    memory_mb: int
-    disk_mb: int
-    pids: int
-    isolation: str = RUNC
-    outside: bool = False
+Ready = Callable[[Slot], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Fork:
-    """A disk to begin with, and the machine's id that owns what is root's on it."""
-
-    image: Path
-    base: int
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """A running container. ``root`` is a descriptor of its root, to see how full its disk is."""
+class _Site:
+    """Where a slot is being made. ``root`` is a descriptor of its root."""
 
     name: str
     index: int
-    identity: Identity
-    pidfd: int
+    bundle: Path
     root: int
-    agent_socket: Path
-    group: Group
-    view: View
-    isolation: str = RUNC
-
-    def alive(self) -> bool:
-        return not process.ended(self.pidfd)
-
-    def close(self) -> None:
-        """Let go of the descriptors; the kernel takes the disk down when the root's is closed."""
-        os.close(self.pidfd)
-        os.close(self.root)
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where a host keeps things. ``stage`` is in memory and in this process's mounts alone."""
-
-    directory: Path
-    stage: Path
-
-    @classmethod
-    def of(cls, directory: Path) -> Places:
-        tag = f"{zlib.crc32(os.fsencode(directory)):08x}"
-        return cls(directory, Path("/run", f"orkestr-host-{tag}"))
-
-    @property
-    def cgroup(self) -> str:
-        return f"/{self.stage.name}"
-
-    @property
-    def agents(self) -> Path:
-        return self.directory / "agents"
-
-    @property
-    def slots(self) -> Path:
-        return self.directory / "slots"
-
-    @property
-    def sandboxes(self) -> Path:
-        return self.directory / "sandboxes"
-
-    @property
-    def recordings(self) -> Path:
-        """Of terminals; they outlive their sandboxes."""
-        return self.directory / "recordings"
-
-    @property
-    def blanks(self) -> Path:
-        return self.directory / "blanks"
-
-    def prepare(self, agent: Path) -> None:
-        """Make the folders, and the stage: a place that a sandbox's own ids can reach into."""
-        for path in (self.directory, self.agents, self.slots, self.sandboxes, self.blanks):
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.stage.mkdir(mode=0o711, exist_ok=True)
-        mounts.mount("tmpfs", self.stage, "tmpfs", data="mode=711,size=64m")
-        shutil.copyfile(agent, self.stage / "agent")
-        (self.stage / "agent").chmod(0o555)
+    shape: Shape
 
 
 class SlotMaker:
@@ -142,39 +60,94 @@ class SlotMaker:
         self._blank = threading.Lock()
         self._held: set[str] = set()
 
-    def make(self, shape: Shape, fork: Fork | None = None) -> Slot:
-        """A started container whose agent has answered. Raises ``HostError`` or ``OSError``."""
+    def make(self, shape: Shape, fork: Fork | None = None, ready: Ready | None = None) -> Slot:
+        """A started container whose agent has answered. Raises ``HostError`` or ``OSError``.
+
+        ``ready`` is called when all of a fork's processes are restored and none of them runs yet.
+        """
         name = secrets.token_hex(4)
         index = self.ids.take()
         self._held.add(name)
         try:
-            return self._make(name, index, shape, fork)
+            return self._make(name, index, shape, fork, ready)
         except BaseException:
             self.discard(name, index)
             raise
 
-    def _make(self, name: str, index: int, shape: Shape, fork: Fork | None) -> Slot:
+    def _make(
+        self, name: str, index: int, shape: Shape, fork: Fork | None, ready: Ready | None
+    ) -> Slot:
         folder, bundle = self.places.slots / name, self.places.stage / name
         folder.mkdir(mode=0o700)
-        self._save(name, index, None, shape.isolation)
+        self._save(name, index, None, shape.isolation, shape.layers)
         bundle.mkdir(mode=0o711)
-        source = fork.image if fork else self._blank_image(shape.disk_mb)
-        disks.clone(source, folder / "disk.ext4")
-        if fork:
-            (folder / "base").write_text(str(fork.base))
+        self._bring_disk(folder, shape, fork)
+        root = -1
         try:
             self._assemble(bundle, folder / "disk.ext4", index, shape.layers, fork)
-            pid = self._start(name, bundle, index, shape)
             root = os.open(bundle / "rootfs", os.O_PATH | os.O_CLOEXEC)
+            site = _Site(name, index, bundle, root, shape)
+            self._configure(site)
+            if fork is not None and fork.memory is not None:
+                return self._restore(site, fork.memory, ready)
+            return self._watched(site, self._start(site))
+        except BaseException:
+            if root >= 0:
+                os.close(root)
+            raise
         finally:
-            _strip(bundle)
+            leftovers.strip(bundle)
+
+    def _bring_disk(self, folder: Path, shape: Shape, fork: Fork | None) -> None:
+        image = folder / "disk.ext4"
+        if fork is None:
+            disks.clone(self._blank_image(shape.disk_mb), image)
+            return
+        (folder / "base").write_text(str(fork.base))
+        if fork.moves:
+            image.hardlink_to(fork.image)
+        else:
+            disks.clone(fork.image, image)
+
+    def _watched(self, site: _Site, pid: int) -> Slot:
         identity = Identity.of(pid)
-        self._save(name, index, identity, shape.isolation)
+        shape = site.shape
+        self._save(site.name, site.index, identity, shape.isolation, shape.layers)
         pidfd = process.watch(identity)
         if pidfd is None:
-            os.close(root)
             raise HostError("internal", "The sandbox ended as soon as it was started.")
-        return self._slot(name, index, identity, pidfd=pidfd, root=root, isolation=shape.isolation)
+        return self._slot(
+            site.name,
+            site.index,
+            identity,
+            pidfd=pidfd,
+            root=site.root,
+            isolation=shape.isolation,
+        )
+
+    def _restore(self, site: _Site, memory: Path, ready: Ready | None) -> Slot:
+        """Its processes as they were, with an agent that listens again."""
+        made: list[Slot] = []
+
+        def restored(pid: int) -> None:
+            made.append(self._watched(site, pid))
+            if ready is not None:
+                ready(made[0])
+
+        base, path = self.ids.base(site.index), self._socket(site.name)
+        try:
+            pid = self.runtimes[site.shape.isolation].restore(
+                site.name, site.bundle, folder=memory, base=base, ready=restored
+            )
+            if not made or made[0].identity.pid != pid or not door.enter(pid, path):
+                _not_restored()
+            self._restored(site.name).touch()
+            _greet(path)
+        except BaseException:
+            for slot in made:
+                os.close(slot.pidfd)
+            raise
+        return made[0]
 
     def _slot(
         self, name: str, index: int, identity: Identity, *, pidfd: int, root: int, isolation: str
@@ -248,29 +221,29 @@ class SlotMaker:
             data=f"lowerdir={':'.join(lower)},upperdir={disk}/upper,workdir={disk}/work,volatile",
         )
 
-    def _start(self, name: str, bundle: Path, index: int, shape: Shape) -> int:
-        runtime, path, base = (
-            self.runtimes[shape.isolation],
-            self._socket(name),
-            self.ids.base(index),
-        )
+    def _configure(self, site: _Site) -> None:
+        shape, runtime = site.shape, self.runtimes[site.shape.isolation]
         config = runtime.configuration(
             oci.Bundle(
-                directory=bundle,
+                directory=site.bundle,
                 agent=self.places.stage / "agent",
-                cgroup=f"{self.places.cgroup}/{name}",
+                cgroup=f"{self.places.cgroup}/{site.name}",
                 hostname="sandbox",
-                uid_base=base,
+                uid_base=self.ids.base(site.index),
                 cpu=shape.cpu,
                 memory_mb=shape.memory_mb,
                 pids=shape.pids,
                 swap=self._limits_swap(),
                 outside=shape.outside,
+                annotations=runtime.annotations,
             )
         )
-        (bundle / "config.json").write_text(json.dumps(config))
-        with runtime.meeting(path, bundle, owner=base) as listener:
-            pid = runtime.start(name, bundle, listener=listener)
+        (site.bundle / "config.json").write_text(json.dumps(config))
+
+    def _start(self, site: _Site) -> int:
+        runtime, path = self.runtimes[site.shape.isolation], self._socket(site.name)
+        with runtime.meeting(path, site.bundle, owner=self.ids.base(site.index)) as listener:
+            pid = runtime.start(site.name, site.bundle, listener=listener)
         _greet(path)
         return pid
 
@@ -307,7 +280,7 @@ class SlotMaker:
         """End everything in it. Raises ``HostError`` when it will not die."""
         process.kill(slot.pidfd)
         slot.group.freezer.thaw()  # what is frozen does not die
-        if not process.ended(slot.pidfd, wait_seconds=_END_SECONDS):
+        if not process.ended(slot.pidfd, wait_seconds=leftovers.END_SECONDS):
             raise HostError("internal", "The sandbox does not die; the kernel holds a process.")
 
     def unmake(self, slot: Slot) -> None:
@@ -330,16 +303,16 @@ class SlotMaker:
         noted = self._noted(name)
         index = noted.get("index") if index is None else index
         group = self.group(name)
-        _kill_leftover(group)
+        leftovers.kill_group(group)
         with suppress(TypeError):
-            _kill(Identity(**noted["identity"]))
+            leftovers.kill(Identity(**noted["identity"]))
         for runtime in self.runtimes.values():
             runtime.forget(name)
         self._socket(name).unlink(missing_ok=True)
         callers.remove(self._socket(name))
-        if not _within(_END_SECONDS, group.remove):
+        if not leftovers.within(leftovers.END_SECONDS, group.remove):
             raise HostError("internal", f"Processes of slot {name} do not die; they are left.")
-        _strip(self.places.stage / name)
+        leftovers.strip(self.places.stage / name)
         shutil.rmtree(self.places.slots / name, ignore_errors=True)
         if index is not None:
             self.ids.release(index)
@@ -348,9 +321,28 @@ class SlotMaker:
         """What a slot's file says; both parts are None when it says nothing."""
         with suppress(OSError, ValueError, KeyError, TypeError):
             row = json.loads((self.places.slots / name / "slot.json").read_text())
-            isolation = row.get("isolation", RUNC)
-            return {"index": row["index"], "identity": row["identity"], "isolation": isolation}
-        return {"index": None, "identity": None, "isolation": RUNC}
+            layers = row.get("layers", ())
+            known = {"index": row["index"], "identity": row["identity"]}
+            return {**known, "isolation": row.get("isolation", RUNC), "layers": layers}
+        return {"index": None, "identity": None, "isolation": RUNC, "layers": ()}
+
+    def layers(self, name: str) -> tuple[str, ...]:
+        """What a slot's root was made of, topmost first; empty for one of an earlier version."""
+        return tuple(self._noted(name)["layers"])
+
+    def was_restored(self, name: str) -> bool:
+        """Whether a slot's processes began as copies of others."""
+        return self._restored(name).exists()
+
+    def _restored(self, name: str) -> Path:
+        return self.places.slots / name / "restored"
+
+    def keep(self, name: str) -> None:
+        """Hold on to what is left of a slot that does not run: its disk will be needed."""
+        self._held.add(name)
+        index = self._noted(name)["index"]
+        if index is not None:
+            self.ids.claim(index)
 
     def group(self, name: str) -> Group:
         return self.cgroups.group(f"{self.places.cgroup}/{name}".rstrip("/"))
@@ -378,46 +370,20 @@ class SlotMaker:
     def _socket(self, name: str) -> Path:
         return self.places.agents / f"{name}.sock"
 
-    def _save(self, name: str, index: int, identity: Identity | None, isolation: str) -> None:
+    def _save(
+        self,
+        name: str,
+        index: int,
+        identity: Identity | None,
+        isolation: str,
+        layers: Sequence[str],
+    ) -> None:
         path = self.places.slots / name / "slot.json"
-        known = asdict(identity) if identity else None
-        row = {"index": index, "identity": known, "isolation": isolation}
+        kept = asdict(identity) if identity else None
+        row = {"index": index, "identity": kept, "isolation": isolation, "layers": list(layers)}
         scratch = path.with_suffix(".new")
         scratch.write_text(json.dumps(row))
         scratch.rename(path)
-
-
-def _kill_leftover(group: Group) -> None:
-    group.freezer.thaw()
-    for pid in group.processes():
-        with suppress(OSError):
-            fd = os.pidfd_open(pid)
-            process.kill(fd)
-            if process.ended(fd, wait_seconds=_END_SECONDS):
-                process.reap(fd)
-            os.close(fd)
-
-
-def _kill(identity: Identity) -> None:
-    pidfd = process.watch(identity)
-    if pidfd is not None:
-        process.kill(pidfd)
-        process.ended(pidfd, wait_seconds=_END_SECONDS)
-        process.reap(pidfd)
-        os.close(pidfd)
-
-
-def _strip(bundle: Path) -> None:
-    """Take the bundle's mounts out of our tree; a started container holds them in its own."""
-    if not bundle.exists():
-        return
-    for path in bundle.iterdir():
-        if path.is_dir():
-            mounts.detach(path)
-            path.rmdir()
-        else:
-            path.unlink()
-    bundle.rmdir()
 
 
 def _greet(agent: Path) -> None:
@@ -446,11 +412,5 @@ def _connected(agent: Path) -> socket.socket:
     return sock
 
 
-def _within(seconds: float, attempt: Callable[[], bool]) -> bool:
-    """Whether ``attempt`` comes true in time; the kernel gives no sign to wait for."""
-    deadline = time.monotonic() + seconds
-    while not attempt():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.005)
-    return True
+def _not_restored() -> NoReturn:
+    raise HostError("memory_lost", "The restored processes did not wait for their host.")

@@ -1,4 +1,4 @@
-"""Named snapshots: copies of sandboxes' private disks, from which others are forked.
+"""Named snapshots: copies of sandboxes' private disks and memory, from which others are forked.
 
 A copy is taken while the sandbox stands still for a moment, and checked before it counts. It keeps
 the owners' ids of the slot that it came from; ``Fork`` says which these are.
@@ -15,11 +15,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sandboxes.host import disks
-from sandboxes.host.slots import Fork, SlotMaker
+from sandboxes.host.memory import Memory
+from sandboxes.host.places import Fork, Slot
+from sandboxes.host.slots import SlotMaker
 from sandboxes.host.types import HostError
 
-_CHECK_SECONDS = 120
-_UNCORRECTED = 4
 _MIB = 1024 * 1024
 
 log = logging.getLogger(__name__)
@@ -27,17 +27,24 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """What is known of a snapshot: the machine's id behind the disk's 0, and how much it holds."""
+    """What is known of a snapshot: the machine's id behind the disk's 0, and how much it holds.
+
+    With memory it is forked on the same ``layers``; ``without`` says why there is none.
+    """
 
     base: int
     size_mb: int
+    memory: bool = False
+    layers: tuple[str, ...] = ()
+    without: str = ""
 
 
 class Snapshots:
     """Every method blocks."""
 
-    def __init__(self, maker: SlotMaker) -> None:
+    def __init__(self, maker: SlotMaker, memory: Memory) -> None:
         self._maker = maker
+        self._memory = memory
         self._folder = maker.places.directory / "snapshots"
 
     def prepare(self) -> None:
@@ -46,28 +53,56 @@ class Snapshots:
         for path in self._folder.glob("*.new"):
             shutil.rmtree(path, ignore_errors=True)
 
-    def copy(self, snapshot_id: str, *, slot: str) -> None:
-        """The disk as it is now. Nothing may run in the slot meanwhile. Raises ``HostError``."""
+    def copy(self, snapshot_id: str, slot: Slot, *, without: str) -> str:
+        """Disk and memory as they are now; why without memory, or an empty string.
+
+        Nothing may run in the slot meanwhile. ``without`` says why memory cannot be had at all.
+        Raises ``HostError``.
+        """
+        scratch = self._begin(snapshot_id)
+        try:
+            self._memory.flush(slot.name)
+            disks.clone(self._maker.image(slot.name), scratch / "disk.ext4")
+        except OSError as error:
+            self.drop(snapshot_id)
+            raise HostError("host_full", f"The host cannot keep the copy: {error}.") from error
+        return without or self._keep_memory(slot, scratch / "memory")
+
+    def _begin(self, snapshot_id: str) -> Path:
         scratch = self._scratch(snapshot_id)
         if scratch.exists() or self._path(snapshot_id).exists():
             raise HostError("invalid", "There is a snapshot with this id already.")
         scratch.mkdir(mode=0o700, parents=True)
-        image, stage = self._maker.image(slot), self._maker.places.stage
-        try:
-            disks.flush(image, scratch=stage / f"flush-{slot}")
-            disks.clone(image, scratch / "disk.ext4")
-        except OSError as error:
-            self.drop(snapshot_id)
-            raise HostError("host_full", f"The host cannot keep the copy: {error}.") from error
+        return scratch
 
-    def finish(self, snapshot_id: str, *, slot: str) -> Captured:
+    def _keep_memory(self, slot: Slot, folder: Path) -> str:
+        """Of a paused sandbox it is on disk already, and never changes there."""
+        try:
+            if self._memory.of(slot.name) is not None:
+                self._link(slot.name, folder)
+            else:
+                self._memory.write_to(slot, folder)
+        except (OSError, HostError) as error:
+            log.warning("A snapshot is without memory: %s", error)
+            shutil.rmtree(folder, ignore_errors=True)
+            return error.message if isinstance(error, HostError) else "The host's disk is full."
+        return ""
+
+    def _link(self, name: str, folder: Path) -> None:
+        source = self._memory.of(name)
+        if source is not None:
+            shutil.copytree(source / "images", folder / "images", copy_function=os.link)
+
+    def finish(self, snapshot_id: str, *, slot: str, without: str) -> Captured:
         """Check the copy; from here on it can be forked. Raises ``HostError``."""
         scratch = self._scratch(snapshot_id)
-        disk = scratch / "disk.ext4"
         try:
-            _check(disk)
-            size_mb = max(1, -(-disk.stat().st_blocks * 512 // _MIB))
-            captured = Captured(self._maker.disk_base(slot), size_mb)
+            disks.check(scratch / "disk.ext4")
+            memory = (scratch / "memory").is_dir()
+            layers = self._maker.layers(slot) if memory else ()
+            size_mb = max(1, -(-_blocks(scratch) * 512 // _MIB))
+            base = self._maker.disk_base(slot)
+            captured = Captured(base, size_mb, memory, layers, "" if memory else without)
             (scratch / "snapshot.json").write_text(json.dumps(asdict(captured)))
             scratch.rename(self._path(snapshot_id))
         except (OSError, subprocess.SubprocessError) as error:
@@ -80,8 +115,11 @@ class Snapshots:
         for path in (self._scratch(snapshot_id), self._path(snapshot_id)):
             shutil.rmtree(path, ignore_errors=True)
 
-    def fork(self, snapshot_id: str) -> Fork:
-        """What a slot is made from. Raises ``HostError`` (snapshot_gone)."""
+    def fork(self, snapshot_id: str) -> tuple[Fork, tuple[str, ...]]:
+        """What a slot is made from, and the layers that its memory goes with.
+
+        Raises ``HostError`` (snapshot_gone).
+        """
         folder = self._path(snapshot_id)
         try:
             captured = Captured(**json.loads((folder / "snapshot.json").read_text()))
@@ -89,7 +127,8 @@ class Snapshots:
             raise HostError(
                 "snapshot_gone", "This host no longer has the snapshot; take another."
             ) from error
-        return Fork(folder / "disk.ext4", captured.base)
+        memory = folder / "memory" if captured.memory else None
+        return Fork(folder / "disk.ext4", captured.base, memory), tuple(captured.layers)
 
     def _path(self, snapshot_id: str) -> Path:
         return self._folder / snapshot_id
@@ -98,16 +137,6 @@ class Snapshots:
         return self._folder / f"{snapshot_id}.new"
 
 
-def _check(disk: Path) -> None:
-    """Give back what only running processes held, and be sure that the rest is whole."""
-    done = subprocess.run(
-        ["e2fsck", "-f", "-p", str(disk)],
-        capture_output=True,
-        text=True,
-        timeout=_CHECK_SECONDS,
-        check=False,
-        env={"PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"},
-    )
-    if done.returncode >= _UNCORRECTED:
-        log.error("a copied disk is not whole: %s%s", done.stdout, done.stderr)
-        raise OSError(f"its filesystem is not whole (e2fsck {done.returncode})")
+def _blocks(folder: Path) -> int:
+    """What a snapshot takes, in blocks of 512 bytes."""
+    return sum(path.lstat().st_blocks for path in folder.rglob("*"))

@@ -18,7 +18,8 @@ from functools import partial
 from sandboxes.host import mounts
 from sandboxes.host.box import Box
 from sandboxes.host.client import CreateSpec
-from sandboxes.host.slots import Slot, SlotMaker
+from sandboxes.host.places import Slot
+from sandboxes.host.slots import SlotMaker
 from sandboxes.host.threads import in_thread
 from sandboxes.host.types import HostError
 from sandboxes.host.volume_disks import VolumeDisks

@@ -15,7 +15,7 @@ from console.celery import app
 from sandboxes.host.cgroups import Cgroups
 from sandboxes.host.client import HostClient
 from sandboxes.host.meter import INTERVAL_SECONDS, Meter
-from sandboxes.host.slots import Places
+from sandboxes.host.places import Places
 from sandboxes.usage.services import usage_collect
 from tests.bench.platform import Bench
 from tests.bench.report import Row

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from orkestr import Sandbox, Snapshot
 
+from sandboxes.host.cgroups import Cgroups
+from sandboxes.host.freezer import Freezer
+from sandboxes.host.places import Places
 from tests.bench.platform import Bench
 from tests.bench.report import Row, milliseconds
 from tests.bench.speed import TEMPLATE, pool_is_full, timed
@@ -16,20 +22,67 @@ from tests.waiting import until
 
 
 def pause(bench: Bench) -> list[Row]:
-    """Pause and resume by the official client, in turn with `runc pause` and `runc resume`."""
+    """Pause and resume by the official client, in turn with `runc pause` and `runc resume`.
+
+    A pause goes on to write memory to disk when everything stands still; that is another row.
+    """
     ours: dict[str, list[float]] = {"pause": [], "resume": []}
     theirs: dict[str, list[float]] = {"pause": [], "resume": []}
     with Sandbox.create(template=TEMPLATE) as sandbox:
         sandbox.exec("(while :; do sleep 1; done) >/dev/null 2>&1 &")
         runtime = ["runc", "--root", str(bench.host_folder / "runc")]
         container = bench.container(sandbox.id)
+        freezer = Cgroups().group(f"{Places.of(bench.host_folder).cgroup}/{container}").freezer
         for _ in range(bench.many(60)):
-            ours["pause"].append(timed(sandbox.pause))
+            ours["pause"].append(_frozen(sandbox, freezer))
             ours["resume"].append(timed(partial(Sandbox.resume, sandbox.id)))
             for turn, seconds in theirs.items():
                 command = [*runtime, turn, container]
                 seconds.append(timed(partial(subprocess.run, command, check=True)))
     return [_row(turn, ours[turn], theirs[turn]) for turn in ours]
+
+
+def _frozen(sandbox: Sandbox, freezer: Freezer) -> float:
+    """Seconds from the call to the moment nothing runs any more; returns when it is answered."""
+    began = time.perf_counter()
+    with ThreadPoolExecutor(1) as caller:
+        call = caller.submit(sandbox.pause)
+        while not freezer.is_frozen() and not call.done():
+            time.sleep(0.0002)
+        seconds = time.perf_counter() - began
+        call.result()
+    return seconds
+
+
+def memory(bench: Bench) -> list[Row]:
+    """A 100 MB process to disk: a whole pause, and the runtime doing it once more by itself."""
+    ours, theirs = [], []
+    stage, host = Places.of(bench.host_folder).stage, str(bench.stack.pid("host"))
+    path = f"PATH={stage / 'criu'}:{os.environ['PATH']}:/usr/sbin:/sbin"
+    runc = ["nsenter", "--mount", "--target", host, "env", path, "runc"]
+    runc += ["--root", str(bench.host_folder / "runc"), "checkpoint", "--leave-running"]
+    runc += ["--tcp-established", "--file-locks", "--empty-ns", "network"]
+    with Sandbox.create(template=TEMPLATE) as sandbox:
+        fill = "x=$(head -c 100000000 /dev/zero | tr '\\0' x); touch full; "
+        fill += "while :; do sleep 1; done"
+        sandbox.exec(f"({fill}) >/dev/null 2>&1 & until [ -e full ]; do sleep 0.1; done")
+        container = bench.container(sandbox.id)
+        for _ in range(bench.many(10)):
+            ours.append(timed(sandbox.pause))
+            with tempfile.TemporaryDirectory(dir=bench.host_folder) as images:
+                where = ["--image-path", images, "--work-path", images, container]
+                theirs.append(timed(partial(subprocess.run, [*runc, *where], check=True)))
+            Sandbox.resume(sandbox.id)
+    ratio = statistics.median(ours) / statistics.median(theirs)
+    return [
+        Row(
+            what="pause of a 100 MB process, to disk, answered",
+            measured=milliseconds(ours),
+            against=f"`runc checkpoint`: {milliseconds(theirs)} (ratio {ratio:.2f})",
+            target="≤ 1.3 × p50",
+            met=ratio <= 1.3,
+        )
+    ]
 
 
 def _row(turn: str, ours: list[float], theirs: list[float]) -> Row:
@@ -80,4 +133,4 @@ def first_exec(**of: str) -> float:
     return seconds
 
 
-MEASUREMENTS = {"pause": pause, "fork": fork}
+MEASUREMENTS = {"pause": pause, "memory": memory, "fork": fork}

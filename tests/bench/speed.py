@@ -21,8 +21,9 @@ from sandboxes.host import mounts
 from sandboxes.host.agent.build import build
 from sandboxes.host.cgroups import Cgroups
 from sandboxes.host.images.store import Store
+from sandboxes.host.places import Places, Shape
 from sandboxes.host.runtime import Runc
-from sandboxes.host.slots import Places, Shape, SlotMaker
+from sandboxes.host.slots import SlotMaker
 from tests.bench.platform import READY_SANDBOXES, Bench
 from tests.bench.report import Row, milliseconds
 from tests.waiting import until

@@ -14,45 +14,12 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 static int epoll_fd;
 static struct connection *connections;
 static int connection_count;
-
-static int64_t skipped_us; /* how long the clock has stood still in all */
-static int64_t held_us;    /* since when it stands; 0: it runs */
-
-static int64_t monotonic_us(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
-
-/* The clock that every timeout goes by. It stands still while the host says so: a pause is no time. */
-int64_t now_us(void) { return (held_us ? held_us : monotonic_us()) - skipped_us; }
-
-bool clock_is_held(void) { return held_us != 0; }
-
-static void clock_set(struct connection *c, struct reader *r)
-{
-    bool hold = get_u8(r);
-    if (r->bad || r->at != r->end) {
-        send_error(c, STAGE_REQUEST, EINVAL);
-        return;
-    }
-    if (hold && !held_us)
-        held_us = monotonic_us();
-    if (!hold && held_us) {
-        skipped_us += monotonic_us() - held_us;
-        held_us = 0;
-    }
-    send_ok(c);
-}
-
-int64_t now_ms(void) { return now_us() / 1000; }
+static int file_children[CONNECTIONS_MAX], file_child_count;
 
 /* Sets what is waited for. 0 takes the descriptor out: a closed pipe would report for ever. */
 bool source_watch(struct source *source, uint32_t events)
@@ -163,15 +130,32 @@ void input_resume(struct connection *c) { watch_connection(c); }
 
 /* ---- receiving ---------------------------------------------------------------------------- */
 
+int file_operations(void) { return file_child_count; }
+
 /* The child takes the socket; only what belongs to this one frame has been read from it. */
 static void hand_to_child(struct connection *c, uint8_t type, struct reader *r)
 {
-    int pid = fork();
+    int pid = -1;
+    errno = EAGAIN;
+    if (file_child_count < CONNECTIONS_MAX)
+        pid = fork();
     if (pid == 0)
         file_operation(c->source.fd, type, r);
     if (pid < 0)
         send_error(c, STAGE_FORK, errno);
+    else
+        file_children[file_child_count++] = pid;
     c->broken = true;
+}
+
+static bool file_child_reaped(int pid)
+{
+    for (int i = 0; i < file_child_count; i++)
+        if (file_children[i] == pid) {
+            file_children[i] = file_children[--file_child_count];
+            return true;
+        }
+    return false;
 }
 
 static void dispatch(struct connection *c, uint8_t type, struct reader *r)
@@ -187,6 +171,8 @@ static void dispatch(struct connection *c, uint8_t type, struct reader *r)
     case REQ_RESIZE: command_resize(c, r); break;
     case REQ_PING: send_ok(c); break;
     case REQ_CLOCK: clock_set(c, r); break;
+    case REQ_QUIESCE: quiesce(c, r); break;
+    case REQ_RELEASE: commands_release(c, r); break;
     case REQ_FORWARD: forward_open(c, r); break;
     case REQ_READ: case REQ_WRITE: case REQ_DELETE:
     case REQ_MKDIR: case REQ_MOVE: case REQ_STAT:
@@ -289,6 +275,29 @@ static void sweep(void)
 
 /* ---- the listener and the children -------------------------------------------------------- */
 
+static void listener_ready(struct source *source, uint32_t events);
+
+static struct source listener = {.fd = -1, .ready = listener_ready};
+
+void stop_listening(void)
+{
+    source_close(&listener);
+    for (struct connection *c = connections; c; c = c->next)
+        c->broken = true;
+}
+
+bool take_listener(int fd)
+{
+    int listening = 0;
+    socklen_t size = sizeof listening;
+    if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) || !listening)
+        return false;
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    listener.fd = fd;
+    return source_watch(&listener, EPOLLIN);
+}
+
 struct connection *connection_new(int fd)
 {
     struct connection *c = connection_count < CONNECTIONS_MAX ? calloc(1, sizeof *c) : NULL;
@@ -322,7 +331,8 @@ static void child_ready(struct source *source, uint32_t events)
     while (read(source->fd, &info, sizeof info) > 0)
         ;
     while ((pid = wait4(-1, &status, WNOHANG, &usage)) > 0)
-        command_reaped(pid, status, &usage);
+        if (!file_child_reaped(pid))
+            command_reaped(pid, status, &usage);
 }
 
 static int listen_at(const char *path)
@@ -341,17 +351,11 @@ static int listen_at(const char *path)
 
 static int open_listener(int argc, char **argv)
 {
-    int fd = -1, listening = 0;
-    socklen_t size = sizeof listening;
     if (argc == 3 && !strcmp(argv[1], "--fd"))
-        fd = atoi(argv[2]);
-    else if (argc == 3 && !strcmp(argv[1], "--path"))
-        fd = listen_at(argv[2]);
-    if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) || !listening)
-        return -1;
-    fcntl(fd, F_SETFD, FD_CLOEXEC);
-    fcntl(fd, F_SETFL, O_NONBLOCK);
-    return fd;
+        return atoi(argv[2]);
+    if (argc == 3 && !strcmp(argv[1], "--path"))
+        return listen_at(argv[2]);
+    return -1;
 }
 
 /* From inside, Linux spares PID 1 every signal it does not wait for. gVisor spares it none. */
@@ -368,16 +372,14 @@ static int child_signals(void)
 
 int main(int argc, char **argv)
 {
-    static struct source listener = {.ready = listener_ready}, children = {.ready = child_ready};
+    static struct source children = {.ready = child_ready};
     struct epoll_event event;
     prctl(PR_SET_DUMPABLE, 0);
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     bool dials = argc == 4 && !strcmp(argv[1], "--dial") && dial_open(argv[2], argv[3]);
-    listener.fd = dials ? -1 : open_listener(argc, argv);
     children.fd = child_signals();
-    if ((!dials && listener.fd < 0) || !source_watch(&listener, EPOLLIN) ||
-        !source_watch(&children, EPOLLIN)) {
+    if ((!dials && !take_listener(open_listener(argc, argv))) || !source_watch(&children, EPOLLIN)) {
         fprintf(stderr, "usage: agent --fd LISTENING_SOCKET | --path SOCKET | --dial FOLDER PROCESSES\n");
         return 2;
     }

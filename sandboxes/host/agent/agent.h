@@ -46,6 +46,9 @@ enum request {
     REQ_RESIZE = 8,  /* str id, u16 rows, u16 columns */
     REQ_PING = 9,
     REQ_CLOCK = 10,  /* u8 hold: 1 stops the clock that timeouts go by, 0 lets it go on; OK either way */
+    REQ_QUIESCE = 11, /* OK, then every connection and the listener are closed until a new one is handed
+                         to DOOR_NAME; an ERROR (EBUSY while a file operation runs) changes nothing */
+    REQ_RELEASE = 12, /* in a copy of a sandbox: forget every command and let it run, what it writes unread */
     REQ_FORWARD = 13, /* u16 port, str name: the loopback's port leads to a socket in the host's folder */
     REQ_READ = 20,   /* u64 limit (0: none), u64 from, str path: META, then DATA or NAME frames, END */
     REQ_WRITE = 21,  /* u64 size, u32 mode and flags, str path, roots; READY, DATA from the host, END, META */
@@ -87,6 +90,10 @@ enum stage {
     STAGE_CHANGED = 'n',   /* not what it was when the write began */
 };
 
+/* An abstract unix socket of the sandbox's network namespace, there while the agent is quiet. It takes
+ * one byte with a listening socket's descriptor from outside, and answers a byte once it listens. */
+#define DOOR_NAME ".agent"
+
 enum { SPAWN_PTY = 1, SPAWN_STDIN = 2 };
 
 /* Beside the bits of a mode. An agent that knows neither takes the mode and passes them over. */
@@ -118,6 +125,15 @@ void put_u64(struct writer *w, uint64_t value);
 void put_str(struct writer *w, const char *text);
 size_t put_frame_head(uint8_t head[5], uint8_t type, size_t length);
 
+/* ---- clock.c ------------------------------------------------------------------------------ */
+
+struct connection;
+
+int64_t now_ms(void);
+int64_t now_us(void);
+bool clock_is_held(void);
+void clock_set(struct connection *c, struct reader *r);
+
 /* ---- agent.c ------------------------------------------------------------------------------ */
 
 struct source { /* what an epoll event leads to */
@@ -141,9 +157,6 @@ struct connection {
     bool spare; /* waits for the host to speak */
 };
 
-int64_t now_ms(void);
-int64_t now_us(void);
-bool clock_is_held(void);
 bool source_watch(struct source *source, uint32_t events);
 void source_close(struct source *source);
 void send_frame(struct connection *c, uint8_t type, const void *payload, size_t length);
@@ -165,6 +178,13 @@ void dial_spent(struct connection *c);
 /* ---- forward.c ---------------------------------------------------------------------------- */
 
 void forward_open(struct connection *c, struct reader *r);
+int file_operations(void); /* how many run in children that hold a connection each */
+void stop_listening(void); /* and close every connection */
+bool take_listener(int fd);    /* false, and nothing changed, unless it is a listening socket */
+
+/* ---- quiesce.c ---------------------------------------------------------------------------- */
+
+void quiesce(struct connection *c, struct reader *r);
 
 /* ---- command.c ---------------------------------------------------------------------------- */
 
@@ -209,6 +229,7 @@ void command_acknowledge(struct connection *c, struct reader *r);
 void command_forget(struct connection *c, struct reader *r);
 void command_kill(struct connection *c, struct reader *r);
 void command_list(struct connection *c);
+void commands_release(struct connection *c, struct reader *r);
 void command_input(struct connection *c, struct reader *r);
 void command_resize(struct connection *c, struct reader *r);
 void command_reaped(int pid, int status, const struct rusage *usage);
@@ -224,6 +245,7 @@ void output_close(struct command *command);
 void output_ready(struct source *source, uint32_t events);
 void output_watch(struct command *command);
 void output_finish(struct command *command);
+void output_release(struct command *command);
 void output_acknowledge(struct command *command, uint64_t offset);
 bool output_stalled(const struct command *command);
 

@@ -209,6 +209,28 @@ void command_list(struct connection *c)
     send_frame(c, ANS_END, "", 1);
 }
 
+/* Its stdin stays open, so that nobody who reads there is told of an end. */
+static void release(struct command *k)
+{
+    output_release(k);
+    source_watch(&k->input, 0);
+    k->input.fd = -1;
+    k->forgotten = true;
+    k->deadline_ms = k->kill_ms = k->grace_ms = 0;
+}
+
+void commands_release(struct connection *c, struct reader *r)
+{
+    if (r->at != r->end) {
+        send_error(c, STAGE_REQUEST, EINVAL);
+        return;
+    }
+    for (struct command *k = commands; k; k = k->next)
+        if (!k->forgotten)
+            release(k);
+    send_ok(c);
+}
+
 void command_input(struct connection *c, struct reader *r)
 {
     struct command *k = command_find(get_str(r, ID_MAX));

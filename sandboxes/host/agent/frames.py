@@ -43,6 +43,8 @@ class Ask(IntEnum):
     RESIZE = 8
     PING = 9
     CLOCK = 10
+    QUIESCE = 11
+    RELEASE = 12
     FORWARD = 13
     READ = 20
     WRITE = 21

@@ -189,9 +189,9 @@ static void drain_ready(struct source *source, uint32_t events)
     drain_count--;
 }
 
-static void leave_pipe(struct pipe_end *end)
+static void leave_pipe(struct pipe_end *end, bool held)
 {
-    bool held = end->source.fd >= 0 && !end->command->terminal && drain_count < DRAINS_MAX;
+    held = held && end->source.fd >= 0 && drain_count < DRAINS_MAX;
     struct source *drain = held ? calloc(1, sizeof *drain) : NULL;
     if (drain) {
         source_watch(&end->source, 0);
@@ -219,7 +219,14 @@ void output_finish(struct command *k)
 {
     bool out = spent(&k->out), err = spent(&k->err);
     if (out)
-        leave_pipe(&k->out);
+        leave_pipe(&k->out, !k->terminal);
     if (err)
-        leave_pipe(&k->err);
+        leave_pipe(&k->err, !k->terminal);
+}
+
+/* What it writes from now on is read and thrown away, a terminal's as well. */
+void output_release(struct command *k)
+{
+    leave_pipe(&k->out, true);
+    leave_pipe(&k->err, true);
 }

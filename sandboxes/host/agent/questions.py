@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 from sandboxes.host.agent.frames import (
@@ -16,6 +17,7 @@ from sandboxes.host.agent.frames import (
     text,
 )
 from sandboxes.host.agent.link import Link, linked
+from sandboxes.host.types import HostError
 
 
 async def ping(path: Path) -> None:
@@ -74,6 +76,25 @@ async def forward(path: Path, *, port: int, name: str) -> None:
     async with linked(path) as link:
         await link.send(Ask.FORWARD, struct.pack("<H", port) + text(name))
         await link.expect(Answer.OK, subject=f"port {port}")
+
+
+async def quiesce(path: Path) -> None:
+    """Every connection to the agent is closed on return, and none is taken until a new listener is
+    handed to it (``sandboxes.host.door``). Raises ``HostError``, and then nothing is closed.
+    """
+    async with linked(path) as link:
+        await link.send(Ask.QUIESCE)
+        await link.expect(Answer.OK, subject="its connections")
+        with suppress(HostError):
+            await link.answer(subject="the end")  # hangs up, last of all
+
+
+async def release(path: Path) -> None:
+    """Have it forget all commands, which run on with their output unread: in a copy of a sandbox
+    they are nobody's."""
+    async with linked(path) as link:
+        await link.send(Ask.RELEASE)
+        await link.expect(Answer.OK, subject="its commands")
 
 
 class Feeder:

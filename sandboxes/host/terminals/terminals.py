@@ -71,6 +71,11 @@ class Terminals:
         await asyncio.shield(session.opened)
         return self._info(session)
 
+    @property
+    def open_count(self) -> int:
+        """How many have not ended, those of a host before this one included."""
+        return len(self._open) + len(self._recalled)
+
     def all(self) -> list[TerminalInfo]:
         """All that are open or recorded, in the order in which they were opened."""
         rows = {row.id: row for row in self.recordings.all()}

@@ -45,7 +45,22 @@ def try_out(command: list[str]) -> str | None:
     return None
 
 
+def criu_command(folder: Path) -> list[str]:
+    """How CRIU is started: its libraries may be newer than the machine's, the loader included."""
+    loader = next(folder.glob("usr/lib/*-linux-gnu*/ld-linux*.so.*"), folder / "missing")
+    program = folder / "usr" / "sbin" / "criu"
+    return [str(loader), "--library-path", str(loader.parent), str(program)]
+
+
+def criu_trouble(folder: Path) -> str | None:
+    """What its own look at the running kernel says."""
+    return try_out([*criu_command(folder), "check"])
+
+
 #: gVisor. The first release of 2024 is the first with systrap as the usual platform that was tried.
 RUNSC = Tool("runsc", oldest="0.0~20240101", trouble=_runsc_trouble)
 
-TOOLS = (RUNSC,)
+#: Writes the memory of runc's sandboxes to disk. 3.17 fails on kernels of 2025.
+CRIU = Tool("criu", oldest="4.2", trouble=criu_trouble, with_libraries=True)
+
+TOOLS = (RUNSC, CRIU)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -59,9 +60,10 @@ def test_the_answer_is_the_one_of_the_wire(http: httpx.Client, sandbox: Sandbox)
         "created_at",
         "keeps",
         "survives_machine_restart",
+        "why_not",
     }
     assert body["keeps"] == ["files", "memory", "processes"]
-    assert body["survives_machine_restart"] is False
+    assert (body["survives_machine_restart"], body["why_not"]) == (True, None)
     assert (body["sandbox_id"], body["status"]) == (sandbox.id, "paused")
     assert body["snapshot_id"].startswith("snap_")
     assert body["snapshot_size_mb"] >= 1
@@ -70,7 +72,8 @@ def test_the_answer_is_the_one_of_the_wire(http: httpx.Client, sandbox: Sandbox)
 
 def test_files_memory_and_processes_are_as_they_were(sandbox: Sandbox) -> None:
     sandbox.files.write("/workspace/kept", "file")
-    sandbox.exec("n=0; while :; do n=$((n+1)); echo $n > count; sleep 0.01; done >/dev/null 2>&1 &")
+    counts = "n=0; while :; do n=$((n+1)); echo $n > new; mv new count; sleep 0.01; done"
+    sandbox.exec(f"({counts}) >/dev/null 2>&1 & until [ -e count ]; do sleep 0.01; done")
     assert sandbox.pause() == sandbox.id
     assert Sandbox.get(sandbox.id).status == "paused"
     again = Sandbox.resume(sandbox.id)
@@ -349,18 +352,36 @@ def test_a_plan_without_days_keeps_them_for_ever(sandbox: Sandbox) -> None:
     assert Sandbox.get(sandbox.id).paused_expires_at is None
 
 
-def test_a_paused_one_that_the_host_lost_fails(stack: Stack, sandbox: Sandbox) -> None:
-    """As after a restart of the machine."""
+def test_a_paused_one_outlives_the_machines_restart(stack: Stack, sandbox: Sandbox) -> None:
+    """Its process and its host are gone; its disk and its memory are there."""
+    counts = "n=0; while :; do n=$((n+1)); echo $n > new; mv new count; sleep 0.01; done"
+    sandbox.exec(f"({counts}) >/dev/null 2>&1 & until [ -e count ]; do sleep 0.01; done")
     sandbox.pause()
+    lose(stack, sandbox)
+    assert sandbox.refresh().status == "paused"
+    again = Sandbox.resume(sandbox.id)
+    ticks = "was=$(cat count); until [ $(cat count) -gt $was ]; do sleep 0.01; done"
+    assert again.exec(ticks, timeout_seconds=20).exit_code == 0
+
+
+def test_one_whose_memory_is_gone_too_fails(stack: Stack, sandbox: Sandbox) -> None:
+    sandbox.pause()
+    for memory in (stack.layout.host / "slots").glob("*/memory"):
+        shutil.rmtree(memory)
+    lose(stack, sandbox)
+    until(lambda: sandbox.refresh().status == "failed", seconds=30, what="the row follows")
+    with pytest.raises(SandboxNotReady, match="failed"):
+        Sandbox.resume(sandbox.id)
+
+
+def lose(stack: Stack, sandbox: Sandbox) -> None:
+    """As a restart of the machine does."""
     pid = first_process(stack, sandbox.id)
     stack.kill("host")
     psutil.Process(pid).send_signal(signal.SIGKILL)
     thaw(pid)
     until(lambda: not psutil.pid_exists(pid), what="it is gone")
     stack.start("host")
-    until(lambda: sandbox.refresh().status == "failed", seconds=30, what="the row follows")
-    with pytest.raises(SandboxNotReady, match="failed"):
-        Sandbox.resume(sandbox.id)
 
 
 def first_process(stack: Stack, sandbox_id: str) -> int:

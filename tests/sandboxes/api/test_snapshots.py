@@ -18,9 +18,12 @@ from tests.waiting import until
 from timeline.selectors import events_after
 
 
-def test_a_fork_has_the_files_and_the_source_goes_on(sandbox: Sandbox) -> None:
+def test_a_fork_has_files_and_processes_and_the_source_goes_on(
+    http: httpx.Client, sandbox: Sandbox
+) -> None:
     sandbox.files.write("/workspace/file", "base")
-    sandbox.exec("(while :; do sleep 1; done) >/dev/null 2>&1 & echo $! > pid")
+    loop = "while :; do n=$((n+1)); echo $n > ticks.new; mv ticks.new ticks; sleep 0.01; done"
+    sandbox.exec(f"({loop}) >/dev/null 2>&1 & echo $! > pid")
     snapshot = sandbox.snapshot("warm")
     assert (snapshot.status, snapshot.name) == ("ready", "warm")
     assert snapshot.id.startswith("snap_")
@@ -36,6 +39,12 @@ def test_a_fork_has_the_files_and_the_source_goes_on(sandbox: Sandbox) -> None:
         assert (fork.status, fork.template) == ("running", "debian-12")
         assert fork.exec("echo $(cat file) $N > file; cat file").exit_code == 0
     assert [fork.files.read("/workspace/file") for fork in forks] == ["base 0\n", "base 1\n"]
+    assert http.get(f"/v1/sandboxes/snapshots/{snapshot.id}").json()["includes_memory"] is True
+    for one in (sandbox, *forks):
+        ticks = "was=$(cat ticks); until [ $(cat ticks) -gt $was ]; do sleep 0.01; done"
+        assert one.exec(ticks, timeout_seconds=20).exit_code == 0
+    forks[0].exec("kill $(cat pid)")
+    assert forks[1].exec("kill -0 $(cat pid)").exit_code == 0
     assert sandbox.files.read("/workspace/file") == "source"
     sandbox.terminate()
     assert Sandbox.create(snapshot=snapshot.id).files.read("/workspace/file") == "base"

@@ -12,8 +12,8 @@ import pytest
 from sandboxes.host import checks, disks, process
 from sandboxes.host.cgroups import Cgroups, Counters
 from sandboxes.host.ids import Ids
+from sandboxes.host.places import Places
 from sandboxes.host.process import Identity
-from sandboxes.host.slots import Places
 
 V1 = """\
 30 29 0:26 / {root}/memory rw,relatime - cgroup cgroup rw,memory

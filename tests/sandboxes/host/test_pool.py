@@ -13,8 +13,9 @@ from typing import Any, cast
 
 import pytest
 
+from sandboxes.host.places import Shape
 from sandboxes.host.pool import Pool
-from sandboxes.host.slots import Shape, SlotMaker
+from sandboxes.host.slots import SlotMaker
 from sandboxes.host.types import HostError
 
 WAIT_SECONDS = 10

@@ -20,8 +20,9 @@ def new_id() -> str:
 async def capture(sandbox: Sandboxed, snapshot_id: str | None = None) -> str:
     made = snapshot_id or new_id()
     client = sandbox.host.client
-    size_mb = await client.snapshot(sandbox.id, snapshot_id=made, name="base", actor=ACTOR)
-    assert size_mb >= 1
+    kept = await client.snapshot(sandbox.id, snapshot_id=made, name="base", actor=ACTOR)
+    assert kept.size_mb >= 1
+    assert kept.includes_memory is not bool(kept.without)
     return made
 
 

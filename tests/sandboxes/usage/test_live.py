@@ -17,7 +17,7 @@ from orkestr.errors import OrkestrError
 
 from sandboxes.host.cgroups import Cgroups
 from sandboxes.host.gauges import Gauges
-from sandboxes.host.slots import Places
+from sandboxes.host.places import Places
 from sandboxes.usage.models import Usage
 from sandboxes.usage.selectors import is_settled, lifetime_of, spent_eur
 from sandboxes.usage.tasks import collect

@@ -1,0 +1,92 @@
+"""Sandboxes that begin where a snapshot was taken."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from sandboxes.host.agent import questions
+from sandboxes.host.client import CreateSpec
+from sandboxes.host.connections import Connections
+from sandboxes.host.places import Fork, Shape, Slot
+from sandboxes.host.slots import SlotMaker
+from sandboxes.host.snapshots import Snapshots
+from sandboxes.host.threads import in_thread
+from sandboxes.host.types import HostError
+
+#: Less than a restored sandbox waits for its host's word.
+_READY_SECONDS = 12.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Forked:
+    """A slot with the snapshot's files, and its processes unless ``lost`` says why not.
+
+    ``lost`` is None for a snapshot without memory.
+    """
+
+    slot: Slot
+    lost: str | None = None
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether it has its network already: before its processes went on."""
+        return self.lost == ""
+
+
+class Forks:
+    """Makes slots from snapshots. ``making`` has the threads for it."""
+
+    def __init__(
+        self, maker: SlotMaker, snapshots: Snapshots, connections: Connections, making: Executor
+    ) -> None:
+        self._maker = maker
+        self._snapshots = snapshots
+        self._connections = connections
+        self._making = making
+
+    async def make(self, spec: CreateSpec, shape: Shape) -> Forked:
+        """Raises ``HostError`` and ``OSError``."""
+        fork, layers = self._snapshots.fork(spec.snapshot)
+        plain = replace(fork, memory=None)
+        if fork.memory is None:
+            return Forked(await in_thread(self._making, partial(self._maker.make, shape, plain)))
+        lost = "The template was built anew since."
+        if spec.volume:
+            lost = "A fork with a volume begins with the files alone."
+        elif _are_there(layers):
+            try:
+                return Forked(await self._restore(spec, replace(shape, layers=layers), fork), "")
+            except HostError as error:
+                if error.code != "memory_lost":
+                    raise
+                log.exception("The fork %s is without processes", spec.sandbox_id)
+                lost = error.message
+        return Forked(await in_thread(self._making, partial(self._maker.make, shape, plain)), lost)
+
+    async def _restore(self, spec: CreateSpec, shape: Shape, fork: Fork) -> Slot:
+        loop = asyncio.get_running_loop()
+
+        def ready(slot: Slot) -> None:
+            work = self._connections.attach(spec, slot)
+            asyncio.run_coroutine_threadsafe(work, loop).result(_READY_SECONDS)
+
+        try:
+            slot = await in_thread(self._making, partial(self._maker.make, shape, fork, ready))
+        except BaseException:
+            await self._connections.detach(spec.sandbox_id, network=spec.network)
+            raise
+        await self._connections.cut(spec, slot)
+        await questions.release(slot.agent_socket)
+        await questions.hold_clock(slot.agent_socket, hold=False)
+        return slot
+
+
+def _are_there(layers: tuple[str, ...]) -> bool:
+    return all(Path(layer).is_dir() for layer in layers)

@@ -1,0 +1,141 @@
+"""Paused sandboxes' memory on disk: ``slots/<name>/memory``, beside the disk it belongs to.
+
+Whoever reads it has all that was in the sandbox, secrets included; it is root's alone, and goes
+with the pause it was made for.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from sandboxes.host import disks, mounts
+from sandboxes.host.places import Fork, Slot
+from sandboxes.host.slots import SlotMaker
+from sandboxes.host.types import HostError
+
+#: How long a dump that a killed host began may go on.
+_SETTLE_SECONDS = 50.0
+#: How long what an earlier host restored, and did not let go, may hold on to its disk.
+_LET_GO_SECONDS = 25.0
+_LOOK_SECONDS = 0.02
+
+log = logging.getLogger(__name__)
+
+
+class Memory:
+    """Every method blocks. ``room`` says whether the host's disk has enough left."""
+
+    def __init__(self, maker: SlotMaker, room: Callable[[], bool]) -> None:
+        self._maker = maker
+        self._room = room
+
+    def trouble(self, slot: Slot) -> str | None:
+        """Why a slot's cannot be written just now, as a sentence; None when it can.
+
+        A restored agent's memory counts as the machine's own, and nobody may look into it who is
+        in the sandbox's user namespace, as CRIU is when it looks at the namespaces.
+        """
+        if trouble := self._maker.runtimes[slot.isolation].memory_trouble():
+            return trouble
+        if self._maker.was_restored(slot.name):
+            return "Its processes came from disk already, and cannot be written there again."
+        return None if self._room() else "The host's disk is nearly full."
+
+    def write(self, slot: Slot) -> None:
+        """Keep a frozen slot's memory, and its disk as it is now. Raises ``HostError``."""
+        self.write_to(slot, self._folder(slot.name))
+        try:
+            self.flush(slot.name)
+        except OSError as error:
+            shutil.rmtree(self.drop(slot.name), ignore_errors=True)
+            raise HostError("internal", f"its disk cannot be written ({error})") from error
+
+    def write_to(self, slot: Slot, folder: Path) -> None:
+        """The memory alone, into a folder that is there once it is whole."""
+        scratch = folder.with_name(f"{folder.name}.new")
+        try:
+            scratch.mkdir(mode=0o700)
+            with (scratch / "lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                runtime = self._maker.runtimes[slot.isolation]
+                runtime.checkpoint(slot.name, scratch, lock=lock.fileno())
+            scratch.rename(folder)
+        except (OSError, HostError) as error:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise HostError("internal", _why(error, is_full=not self._room())) from error
+
+    def flush(self, name: str) -> None:
+        """Have a mounted disk's file hold all that was written to it."""
+        disks.flush(self._maker.image(name), scratch=self._maker.places.stage / f"flush-{name}")
+
+    def sync(self, name: str) -> None:
+        """Have a slot's folder outlive the machine's power."""
+        with suppress(FileNotFoundError):
+            mounts.sync(self._maker.places.slots / name)
+
+    def of(self, name: str) -> Path | None:
+        """Where a slot's memory is, if it was kept whole."""
+        folder = self._folder(name)
+        return folder if folder.is_dir() else None
+
+    def drop(self, name: str) -> Path:
+        """It is of no use any more: the slot runs. What is left to remove, if there is any."""
+        folder = self._folder(name)
+        dropped = folder.with_name(f"dropped-{time.monotonic_ns()}")
+        with suppress(FileNotFoundError):
+            folder.rename(dropped)
+        return dropped
+
+    def settle(self, name: str) -> None:
+        """Wait until what a killed host had begun to write is over, and remove it."""
+        for dropped in (self._maker.places.slots / name).glob("dropped-*"):
+            shutil.rmtree(dropped, ignore_errors=True)
+        scratch = self._maker.places.slots / name / "memory.new"
+        if not scratch.is_dir():
+            return
+        with suppress(FileNotFoundError), (scratch / "lock").open("w") as lock:
+            _eventually(lambda: _locked(lock.fileno()), _SETTLE_SECONDS)
+        shutil.rmtree(scratch, ignore_errors=True)
+
+    def fork(self, name: str) -> Fork:
+        """What a slot that does not run goes on from. Raises ``HostError`` and ``OSError``."""
+        image = self._maker.image(name)
+        if not _eventually(lambda: not disks.is_attached(image), _LET_GO_SECONDS):
+            raise HostError("busy", "The sandbox's disk is in use still; try again in a moment.")
+        disks.check(image)
+        return Fork(image, self._maker.disk_base(name), self.of(name), moves=True)
+
+    def _folder(self, name: str) -> Path:
+        return self._maker.places.slots / name / "memory"
+
+
+def _locked(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _eventually(attempt: Callable[[], bool], seconds: float) -> bool:
+    """Neither a lock's nor a loop device's end can be waited for with a limit."""
+    deadline = time.monotonic() + seconds
+    while not attempt():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_LOOK_SECONDS)
+    return True
+
+
+def _why(error: OSError | HostError, *, is_full: bool) -> str:
+    text = error.message if isinstance(error, HostError) else os.strerror(error.errno or 0)
+    if is_full or "No space left" in text:
+        return "The host's disk is full."
+    return f"The processes cannot be written to disk ({text})."

@@ -24,7 +24,7 @@ from sandboxes.host import mounts
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_LOOP_CTL_GET_FREE, _LOOP_CONFIGURE = 0x4C82, 0x4C0A
+_LOOP_CTL_GET_FREE, _LOOP_CONFIGURE, _LOOP_GET_STATUS64 = 0x4C82, 0x4C0A, 0x4C05
 _LO_FLAGS_AUTOCLEAR = 4
 _LOOP_MAJOR = 7
 _ATTEMPTS = 64
@@ -150,13 +150,31 @@ def _attached_files() -> Iterator[tuple[str, str]]:
 
 
 def is_attached(image: Path) -> bool:
-    """Whether a loop device has this very file, by whatever name."""
+    """Whether a loop device has this very file, by whatever name, removed ones included."""
     wanted = image.stat()
-    for _, file in _attached_files():
-        with suppress(OSError):
-            if os.path.samestat(Path(file).stat(), wanted):
-                return True
-    return False
+    found = (wanted.st_dev, wanted.st_ino)
+    return any(_attached_to(device) == found for device, _ in _attached_files())
+
+
+def _attached_to(device: str) -> tuple[int, int] | None:
+    """Device and inode of what a loop device has. None once it has let go."""
+    info = _LoopInfo()
+    try:
+        fd = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.ioctl(fd, _LOOP_GET_STATUS64, info)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    return _decoded(info.device), info.inode
+
+
+def _decoded(device: int) -> int:
+    """A device number as the kernel packs it: 12 bits of major between 8 and 12 bits of minor."""
+    return os.makedev(device >> 8 & 0xFFF, device & 0xFF | device >> 12 & 0xFFF00)
 
 
 def check(image: Path) -> None:

@@ -115,13 +115,13 @@ async def test_a_full_one_hurts_nobody_else(host: HostProcess, make_sandbox: Mak
     sandbox = await make_sandbox(volume=await new_volume(host, size_mb=64), disk_mb=256)
     neighbour = await make_sandbox(volume=await new_volume(host))
     assert "No space left" in await sandbox.fails("head -c 100000000 /dev/zero > /persist/fill")
+    hit = await asyncio.to_thread(host.until_event, sandbox.id, "limit.hit")
+    assert (hit.data["limit"], "/persist is full" in hit.data["detail"]) == ("volume", True)
     assert "No space left" in await sandbox.fails(
         "rm /persist/fill; i=0; while :; do i=$((i+1)); : > /persist/f$i || exit 1; done"
     )
     await sandbox.output("head -c 60000000 /dev/zero > /workspace/file && rm /persist/f1")
     await neighbour.output("head -c 60000000 /dev/zero > /persist/file")
-    hit = await asyncio.to_thread(host.until_event, sandbox.id, "limit.hit")
-    assert (hit.data["limit"], "/persist is full" in hit.data["detail"]) == ("volume", True)
     assert "limit.hit" not in [event.kind for event in host.events(neighbour.id)]
 
 

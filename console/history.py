@@ -68,7 +68,7 @@ def slice_after(
 
 
 def _html(sandbox_id: str, events: Sequence[Event]) -> SafeString:
-    """The rows, led by a stub for each command that began before them."""
+    """The rows, led by a stub for each command, terminal or cell that began before them."""
     begun = {event.span for event in events if event.kind in BEGINNINGS}
     open_spans = {event.span for event in events if event.span and event.span not in begun}
     stubs = spans_started(sandbox_id=sandbox_id, spans=sorted(open_spans)) if open_spans else {}

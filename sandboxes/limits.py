@@ -13,7 +13,7 @@ from accounts.models import Plan, Size
 from sandboxes.errors import InvalidRequest, PlanLimit, SnapshotCap, UsageExhausted
 from sandboxes.host.runtime import ISOLATIONS
 
-TEMPLATES: Final = ("python-3.12", "python-3.12-bare", "node-22", "debian-12")
+TEMPLATES: Final = ("python-3.12", "python-3.12-bare", "node-22", "debian-12", "code-interpreter")
 ALIASES: Final = {"ubuntu-24.04": "debian-12"}
 NETWORKS: Final = ("off", "restricted", "open")
 REGION: Final = "local"

@@ -25,6 +25,12 @@ class Kind(StrEnum):
     COMMAND_STARTED = "command.started"
     COMMAND_OUTPUT = "command.output"
     COMMAND_EXITED = "command.exited"
+    CODE_CONTEXT = "code.context"
+    CODE_RUN = "code.run"
+    CODE_OUTPUT = "code.output"
+    CODE_RESULT = "code.result"
+    CODE_ERROR = "code.error"
+    CODE_DONE = "code.done"
     FILE_WRITTEN = "file.written"
     FILE_READ = "file.read"
     FILE_DELETED = "file.deleted"
@@ -48,7 +54,9 @@ class Kind(StrEnum):
 
 
 #: The kinds whose events begin a span that the timeline shows as one card.
-BEGINNINGS: Final = (Kind.COMMAND_STARTED, Kind.TERMINAL_OPENED)
+BEGINNINGS: Final = (Kind.COMMAND_STARTED, Kind.TERMINAL_OPENED, Kind.CODE_RUN)
+#: Kinds that make up most of a log and are looked for by their place, never by their kind alone.
+OUTPUT_KINDS: Final = (Kind.COMMAND_OUTPUT, Kind.CODE_OUTPUT)
 
 
 @dataclass(frozen=True, slots=True)

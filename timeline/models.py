@@ -27,13 +27,13 @@ class EventRow(models.Model):
         indexes: ClassVar[list[models.Index]] = [
             models.Index(
                 fields=["sandbox_id", "span"],
-                condition=Q(kind="command.started"),
+                condition=Q(kind__in=["command.started", "terminal.opened", "code.run"]),
                 name="timeline_event_started",
             ),
             # Filters by kind stay fast however much output lies between; output has the key.
             models.Index(
                 fields=["sandbox_id", "kind", "seq"],
-                condition=~Q(kind="command.output"),
+                condition=~Q(kind__in=["command.output", "code.output"]),
                 name="timeline_event_kind",
             ),
             # A file's history. By a digest: a path may be longer than an index takes.

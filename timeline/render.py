@@ -11,12 +11,12 @@ from django.template.loader import get_template, select_template
 from django.utils.html import escape as escape_attribute
 
 from timeline import ansi
-from timeline.events import Event, Kind
+from timeline.events import OUTPUT_KINDS, Event, Kind
 
 _FOLDER: Final = "timeline/rows"
 _KINDS: Final = frozenset(kind.value for kind in Kind)
 _STREAMS: Final = ("stdout", "stderr")
-_OUTPUTS: Final = (Kind.COMMAND_OUTPUT, Kind.TERMINAL_OUTPUT)
+_OUTPUTS: Final = (*OUTPUT_KINDS, Kind.TERMINAL_OUTPUT)
 _FULL_SCREEN: Final = '<span class="out-left">A full-screen program drew here</span>'
 # What moves a terminal's cursor back or rings, which a line of text has no use for.
 _MOVES: Final = str.maketrans("", "", "\b\x07")

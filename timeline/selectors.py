@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import MD5
 
-from timeline.events import BEGINNINGS, Actor, Event, Kind
+from timeline.events import BEGINNINGS, OUTPUT_KINDS, Actor, Event, Kind
 from timeline.models import EventRow, Head
 
 PAGE = 200
@@ -172,7 +172,7 @@ def last_seqs(*, sandbox_ids: Sequence[str]) -> dict[str, int]:
 
 
 def spans_started(*, sandbox_id: str, spans: Sequence[str]) -> dict[str, Event]:
-    """The event that began each span (a command, a terminal), of those that have one."""
+    """The event that began each span (a command, a terminal, a cell), of those that have one."""
     kinds = [kind.value for kind in BEGINNINGS]
     rows = _rows(sandbox_id).filter(span__in=spans, kind__in=kinds)
     return {event.span: event for event in map(_event, rows) if event.span}
@@ -219,10 +219,10 @@ def _events(
 
 
 def _of_kind(rows: QuerySet[EventRow], kind: str) -> QuerySet[EventRow]:
-    if kind == Kind.COMMAND_OUTPUT:
+    if kind in OUTPUT_KINDS:
         return rows.filter(kind=kind)
     # Said in so many words because a generic plan cannot prove it from a parameter.
-    return rows.filter(kind=kind).exclude(kind="command.output")
+    return rows.filter(kind=kind).exclude(kind__in=["command.output", "code.output"])
 
 
 def _event(row: EventRow) -> Event:

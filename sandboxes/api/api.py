@@ -13,6 +13,7 @@ from ninja.parser import Parser
 from sandboxes.api import errors
 from sandboxes.api.routes import (
     background,
+    code,
     commands,
     events,
     files,
@@ -65,6 +66,7 @@ for routes in (
     pausing,
     commands,
     background,
+    code,
     files,
     presign,
     previews,

@@ -10,6 +10,8 @@ from typing import Any
 import orjson
 from django.http import HttpResponse
 
+from sandboxes.code import LANGUAGE
+from sandboxes.host.code.types import ContextInfo
 from sandboxes.host.ledger import BackgroundCommand, Slice
 from sandboxes.host.meter import INTERVAL_SECONDS, WINDOW_SECONDS
 from sandboxes.host.output import unfinished_character
@@ -310,3 +312,20 @@ def _moment(seconds: float) -> str:
         return datetime.fromtimestamp(seconds, tz=UTC).isoformat()
     except (OverflowError, ValueError, OSError):
         return datetime.fromtimestamp(0, tz=UTC).isoformat()
+
+
+def context_json(context: ContextInfo) -> dict[str, Any]:
+    """A context of the interpreter."""
+    return {
+        "context_id": context.context_id,
+        "language": LANGUAGE,
+        "cwd": context.cwd,
+        "created_at": _at(context.created_at),
+        "last_used_at": _at(context.last_used_at) if context.last_used_at else None,
+        "executions": context.executions,
+        "alive": context.alive,
+    }
+
+
+def _at(micros: int) -> str:
+    return datetime.fromtimestamp(micros / 1e6, tz=UTC).isoformat()

@@ -29,7 +29,7 @@ class Body(BaseModel):
 class SandboxIn(Body):
     """A sandbox to make."""
 
-    template: str | None = Field(None, description="`python-3.12`, `node-22`, `debian-12`…")
+    template: str | None = Field(None, description="`python-3.12`, `code-interpreter`, `node-22`…")
     snapshot: str | None = Field(None, description="Instead of a template: fork a snapshot.")
     size: str | None = Field(None, description="`small`, `medium` or `large`.")
     cpu: float | None = Field(None, gt=0, description="Older way to say a size.")

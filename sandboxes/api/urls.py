@@ -14,8 +14,6 @@ from sandboxes.api.errors import Answer, failure
 
 View = Callable[..., Awaitable[HttpResponseBase]]
 
-_LATER: Final = r"sandboxes/[^/]+/code.*"
-
 
 def _in_json(view: View) -> View:
     """Django's own refusal of a method is plain text."""
@@ -29,11 +27,6 @@ def _in_json(view: View) -> View:
         return response
 
     return answer
-
-
-async def later(_: HttpRequest) -> HttpResponse:
-    """What the official client knows and this host does not, so far."""
-    return failure(Answer(501, "not_available"), "This is not available on this host yet.")
 
 
 async def no_route(request: HttpRequest) -> HttpResponse:
@@ -55,4 +48,4 @@ def _patterns() -> list[URLPattern]:
 
 
 app_name: Final = "ninja"
-urlpatterns: Final = [re_path(f"^{_LATER}$", later), *_patterns(), re_path(r"", no_route)]
+urlpatterns: Final = [*_patterns(), re_path(r"", no_route)]

@@ -9,6 +9,7 @@ import time
 from collections import ChainMap
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from sandboxes.host.box import (
     snapshot_event,
 )
 from sandboxes.host.client import CreateSpec, IsolationInfo, TemplateInfo
+from sandboxes.host.code.interpreter import TEMPLATES, Interpreter
 from sandboxes.host.commands import Commands
 from sandboxes.host.connections import Connections
 from sandboxes.host.egress.policy import Rule
@@ -70,11 +72,27 @@ class Live:
     box: Box
     commands: Commands
     terminals: Terminals
+    code: Interpreter
     files: Files
     limits: LimitWatch
     pause: Pause
     previews: Told
     end: asyncio.Task[None] | None = None
+
+    async def recover(self) -> None:
+        """Take up what an earlier host left, where that had to wait for the end of a pause."""
+        await self.code.recover()
+        for work in (self.commands, self.terminals):
+            if work.recalled:
+                await work.recover()
+
+    async def settled(self, seconds: float) -> None:
+        """Wait, so long at most for each, until the ends of all it ran are recorded."""
+        await self.commands.settled(seconds)
+        await self.terminals.settled(seconds)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.code.settled()
 
 
 class Host:
@@ -315,9 +333,12 @@ class Host:
         commands = commands or Commands(box)
         recordings = self.maker.places.recordings / box.sandbox_id
         terminals = Terminals(box, recordings=recordings)
-        pause = Pause(box, commands, self.memory, self.threads, paused, terminals=terminals)
-        watch, told = LimitWatch(box), Told(box)
-        live = Live(box, commands, terminals, Files(box), watch, pause, told)
+        code = Interpreter(box, has_kernel=box.spec.template in TEMPLATES)
+        pause = Pause(
+            box, commands, self.memory, self.threads, paused, terminals=terminals, code=code
+        )
+        limits, told = LimitWatch(box), Told(box)
+        live = Live(box, commands, terminals, code, Files(box), limits, pause, told)
         self._live[box.sandbox_id] = live
         self.connections.follow(box.sandbox_id, box.journal)
         asyncio.get_running_loop().add_reader(box.slot.pidfd, self._died, live)
@@ -340,6 +361,7 @@ class Host:
             except BaseException:
                 await self.metering.go_on(sandbox_id)
                 raise
+            live.code.hold()
         if paused.is_saved:
             self.spawn(in_thread(self.threads, partial(self.memory.sync, live.box.slot.name)))
         return paused
@@ -353,11 +375,9 @@ class Host:
         async with live.pause.lock:
             self.found(sandbox_id)
             await live.pause.end(wake)
+            live.code.go_on()
             await self.metering.go_on(sandbox_id)
-            if live.commands.recalled:
-                await live.commands.recover()
-            if live.terminals.recalled:
-                await live.terminals.recover()
+            await live.recover()
 
     async def _wake(self, sleeper: Sleeper) -> str:
         """Have it paused in the ordinary way; why without its processes, or an empty string."""
@@ -368,7 +388,8 @@ class Host:
             self.metering.add(box)
             paused = replace(sleeper.paused, is_saved=False)
             box.save("paused", paused=paused)
-            self.adopt(box, paused=paused, commands=sleeper.commands)
+            live = self.adopt(box, paused=paused, commands=sleeper.commands)
+            live.code.recall(held=True)
             self.sleepers.remove(sleeper)
             self.spawn(self.sleepers.discard(sleeper.slot))
             return lost
@@ -446,11 +467,10 @@ class Host:
             box.save("running", ending=ending)
         async with live.pause.lock, self.volumes.written_out(box):
             await in_thread(self.threads, partial(self.maker.kill, box.slot))
+        live.code.go_on()
         await live.commands.rejoin()
-        for work in (live.commands, live.terminals):
-            if work.recalled:
-                await work.recover()
-            await work.settled(_CLOSE_SECONDS)
+        await live.recover()
+        await live.settled(_CLOSE_SECONDS)
         await self._close_commands(live)
         await self.connections.detach(box.sandbox_id, network=box.spec.network)
         await self.metering.end(box.sandbox_id, box.directory)
@@ -485,7 +505,7 @@ class Host:
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await live.terminals.close()
-                await live.commands.close()
+                await asyncio.gather(live.commands.close(), live.code.close())
         except Exception:
             log.exception("The commands of %s did not close", live.box.sandbox_id)
 

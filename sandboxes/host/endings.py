@@ -91,5 +91,6 @@ def _remove_stored(folders: set[Path]) -> set[Path]:
 
 
 def remove_outputs(directory: Path) -> None:
-    """What its commands wrote goes at once; it may be large."""
-    shutil.rmtree(directory / "commands", ignore_errors=True)
+    """What its commands and cells wrote goes at once; it may be large."""
+    for name in ("commands", "code"):
+        shutil.rmtree(directory / name, ignore_errors=True)

@@ -22,6 +22,7 @@ from typing import Any
 from sandboxes.host import door
 from sandboxes.host.agent import questions
 from sandboxes.host.box import Box
+from sandboxes.host.code.interpreter import Interpreter
 from sandboxes.host.commands import Commands
 from sandboxes.host.memory import Memory
 from sandboxes.host.paused import Paused
@@ -40,7 +41,7 @@ Stopped = Callable[[], Awaitable[None]]
 
 #: Operations whose callers are told of a pause instead of being kept until it is over.
 INTERRUPTED = frozenset(
-    {"exec", "write_file", "read_path", "delete_file", "make_dir", "move", "stat"}
+    {"exec", "code_run", "write_file", "read_path", "delete_file", "make_dir", "move", "stat"}
 )
 
 log = logging.getLogger(__name__)
@@ -84,6 +85,7 @@ class Pause:
         state: Paused | None = None,
         *,
         terminals: Terminals,
+        code: Interpreter,
     ) -> None:
         self.lock = asyncio.Lock()
         self.state = state
@@ -93,6 +95,7 @@ class Pause:
         self._threads = threads
         self._is_apart = True  # perhaps, by a host before this one
         self._terminals = terminals
+        self._code = code
         self._beginning = False
         self._callers: set[asyncio.Task[Any]] = set()
         self._told: set[asyncio.Task[Any]] = set()
@@ -176,6 +179,8 @@ class Pause:
             return "It has a volume, which belongs to no copy of its memory."
         if self._terminals.open_count:
             return "A terminal is open in it; close it first."
+        if self._code.is_used:
+            return "Its interpreter has a context; remove all of them first."
         look = partial(self._memory.trouble, self._box.slot)
         if trouble := await in_thread(self._threads, look):
             return trouble

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sandboxes.host import endings
 from sandboxes.host.box import Box, State, ended_in
+from sandboxes.host.code.interpreter import Interpreter
 from sandboxes.host.commands import Commands
 from sandboxes.host.connections import FAILURES, told_in
 from sandboxes.host.daemon import Host, Live
@@ -139,6 +140,10 @@ async def _finish(remains: Remains, *, recordings: Path) -> None:
     """Write the ends that its host did not come to write: of its commands, then its own."""
     state, journal = remains.state, remains.journal
     if not ended_in(journal):
+        code = Interpreter(remains, has_kernel=True)
+        code.recall(held=False)
+        await code.recover()
+        await code.close()
         terminals = Terminals(remains, recordings=recordings / remains.sandbox_id)
         for work in (Commands(remains), terminals):
             await work.recover()
@@ -152,8 +157,10 @@ async def _finish(remains: Remains, *, recordings: Path) -> None:
 async def _take_up(host: Host, live: Live) -> None:
     """A paused one's agent cannot answer; its commands are taken up when it is resumed."""
     await live.pause.settle()
+    live.code.recall(held=live.pause.state is not None)
     if live.pause.state is None:
         await host.metering.go_on(live.box.sandbox_id)
+        await live.code.recover()
         await live.commands.recover()
         await live.terminals.recover()
     else:

@@ -13,7 +13,14 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from sandboxes.host import background_calls, ports, transfer_calls, volume_calls, wire
+from sandboxes.host import (
+    background_calls,
+    code_calls,
+    ports,
+    transfer_calls,
+    volume_calls,
+    wire,
+)
 from sandboxes.host.box import check_snapshot_id, parse_spec
 from sandboxes.host.calls import Call
 from sandboxes.host.daemon import Host
@@ -294,6 +301,7 @@ _CALLS = {
     **background_calls.CALLS,
     **ports.CALLS,
     **terminal_calls.CALLS,
+    **code_calls.CALLS,
     **transfer_calls.CALLS,
     **volume_calls.CALLS,
 }

@@ -26,7 +26,8 @@ class HostError(Exception):
 
     ``code`` is one of not_found, not_running, paused, not_paused, snapshot_gone,
     template_unavailable, isolation_unavailable, host_full, host_unreachable, not_permitted,
-    no_such_file, no_such_command, no_such_terminal, is_directory, not_a_directory, not_a_file,
+    no_such_file, no_such_command, no_such_terminal, no_such_context, context_limit,
+    interpreter_unavailable, kernel_failed, is_directory, not_a_directory, not_a_file,
     file_exists, file_changed, too_large, no_space, name_too_long, pids_exhausted, busy,
     agent_lost, network_unavailable, invalid, internal.
     ``message`` is one sentence that says what to do; ``extra`` is JSON.

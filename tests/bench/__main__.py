@@ -19,6 +19,7 @@ def main() -> int:
     django.setup()
     logging.getLogger("httpx").setLevel(logging.WARNING)
     from tests.bench import (
+        code,
         events,
         isolation,
         memory,
@@ -34,7 +35,7 @@ def main() -> int:
     from tests.bench.platform import platform
 
     parts = (
-        *(speed, isolation, packages, pausing, volumes, events, memory, transfers, metering),
+        *(speed, code, isolation, packages, pausing, volumes, events, memory, transfers, metering),
         terminals,
     )
     measurements = {name: run for part in parts for name, run in part.MEASUREMENTS.items()}

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import base64
 import re
+import struct
+from html import unescape
 from html.parser import HTMLParser
 from typing import Any
 
@@ -8,6 +11,7 @@ import pytest
 
 from timeline.events import Actor, Event, Kind
 from timeline.frames import rows, utf16_units
+from timeline.highlight import python_html
 from timeline.render import render_row, render_rows, render_stub
 
 HOSTILE = "\"><script>alert(1)</script><img src=x onerror='x'>\u202e"
@@ -30,7 +34,7 @@ class Elements(HTMLParser):
         self.found.append((tag, dict(attrs)))
 
 
-@pytest.mark.parametrize("kind", [*map(str, Kind), "code.run", "../../etc/passwd", HOSTILE])
+@pytest.mark.parametrize("kind", [*map(str, Kind), "code.surprise", "../../etc/passwd", HOSTILE])
 def test_every_kind_is_a_row_that_scripts_can_rely_on(kind: str) -> None:
     html = render_row(event(kind, span="cmd_1"))
     name, attributes = Elements(html).found[0]
@@ -46,6 +50,8 @@ FIELDS = [
     *("command", "cwd", "env_names", "path", "source", "destination", "detail", "reason"),
     *("template", "size", "mode", "text", "stream", "sgr", "limit", "value", "cap", "exit_code"),
     *("signal", "duration_ms", "timeout_seconds", "error", "network", "was", "dropped"),
+    *("code", "context_id", "language", "html", "png", "json", "left_out", "what", "status"),
+    *("name", "traceback", "execution_count", "truncated", "restarted"),
 ]
 
 
@@ -99,3 +105,57 @@ def test_a_frame_holds_what_fits_and_at_least_one_row() -> None:
 def test_lengths_are_those_of_a_browser() -> None:
     assert utf16_units("aé€") == 3
     assert utf16_units("🙂") == 2
+
+
+def png(width: int, height: int) -> str:
+    """The head of an image that claims to be so large."""
+    head = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", width, height)
+    return base64.b64encode(head + bytes(20)).decode()
+
+
+def test_a_figure_is_an_image_with_its_size() -> None:
+    html = render_row(event("code.result", span="cell_1", png=png(640, 480), text="<Figure>"))
+    (image,) = [attributes for name, attributes in Elements(html).found if name == "img"]
+    assert image["src"] == f"data:image/png;base64,{png(640, 480)}"
+    assert (image["width"], image["height"], image["alt"]) == ("640", "480", "<Figure>")
+
+
+@pytest.mark.parametrize(
+    "image", [png(60_000, 60_000), png(0, 5), "aGVsbG8=", 'x" onerror="y', "iVBORw0KGgo\n", ""]
+)
+def test_what_is_no_image_of_sane_size_is_not_shown_as_one(image: str) -> None:
+    html = render_row(event("code.result", span="cell_1", png=image, text="words"))
+    assert "img" not in {name for name, _ in Elements(html).found}
+    assert "words" in html
+
+
+def test_html_of_a_result_is_text() -> None:
+    html = render_row(event("code.result", span="cell_1", html=HOSTILE))
+    assert not {"script", "img"} & {name for name, _ in Elements(html).found}
+    assert "&lt;script&gt;" in html
+
+
+CODE = "def f(x):  # <b>\n    return f'{x}' + \"'\" * 2\n"
+
+
+@pytest.mark.parametrize(
+    "code", [CODE, "", "\n\n", "!ls 'oops", "é='ü';1", "if x:\n\ty\n  z", "x" * 20_000]
+)
+def test_marked_code_is_the_code(code: str) -> None:
+    marked = python_html(code)
+    assert unescape(re.sub(r"<[^>]*>", "", marked)) == code
+    assert {name for name, _ in Elements(marked).found} <= {"span"}
+
+
+def test_code_shows_what_has_no_shape() -> None:
+    marked = python_html("x = 'admin\u202e' # \u2066\x0c\x00 <b>")
+    assert not set("\u202e\u2066\x00") & set(marked)
+    assert "&lt;b&gt;" in marked
+
+
+def test_code_is_marked_by_what_its_words_are() -> None:
+    marked = python_html(CODE)
+    assert '<span class="t-keyword">def</span>' in marked
+    assert '<span class="t-comment"># &lt;b&gt;</span>' in marked
+    assert '<span class="t-number">2</span>' in marked
+    assert "t-string" in marked

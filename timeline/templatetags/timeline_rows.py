@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from django import template
+from django.utils.safestring import SafeString
 
+from timeline import ansi, highlight, pictures
 from timeline.inert import inert as inert_name
 
 register = template.Library()
@@ -76,6 +78,33 @@ def ending(data: Mapping[str, Any]) -> str:
     if data.get("timed_out"):
         return "late"
     return "ok" if data.get("exit_code") == 0 else "bad"
+
+
+_CELL_STATES = {"ok": "ok", "interrupted": "late"}
+
+
+@register.filter
+def cell_state(status: object) -> str:
+    """How a cell ended, as the row's ``data-state``: ``ok``, ``late`` or ``bad``."""
+    return _CELL_STATES.get(str(status), "bad")
+
+
+@register.filter
+def python(code: object) -> SafeString:
+    """Code with its words marked by what they are."""
+    return highlight.python_html(str(code))
+
+
+@register.filter
+def output(text: object) -> SafeString:
+    """Text as a terminal would show it, by the rules of every output."""
+    return SafeString(ansi.to_html(str(text)))
+
+
+@register.filter
+def picture(png: object) -> pictures.Picture | None:
+    """An image that a page may show, or None."""
+    return pictures.picture(png)
 
 
 @register.filter

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sandboxes.host.images import debian, node, python
+from sandboxes.host.images import debian, interpreter, node, python
 from sandboxes.host.images.store import NAMES, Store, Template, TemplateError
 from sandboxes.host.images.workspace import Workspace, say
 
@@ -39,6 +39,9 @@ RECIPES: Mapping[str, Recipe] = {
     "python-3.12-bare": Recipe("debian-12", python.describe_bare, python.build_bare, python.ENV),
     "python-3.12": Recipe("python-3.12-bare", python.describe, python.build),
     "node-22": Recipe("debian-12", node.describe, node.build, node.ENV),
+    interpreter.NAME: Recipe(
+        "python-3.12", interpreter.describe, interpreter.build, interpreter.ENV
+    ),
 }
 
 

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,7 @@ def build_bare(workspace: Workspace) -> None:
         say(f"{workspace.name}: {error} uv is asked for one instead.")
         _put_fetched(workspace, instead_of=error)
     with workspace.step("install pip"):
-        _install(workspace, ["pip"])
+        install(workspace, ["pip"])
     with workspace.step("compile the library"):
         workspace.chroot("python3", "-m", "compileall", "-q", f"/usr/local/lib/python{SERIES}")
 
@@ -126,7 +126,7 @@ def describe() -> dict[str, Any]:
 def build(workspace: Workspace) -> None:
     """The libraries that generated code imports most."""
     with workspace.step(f"install {len(LIBRARIES)} libraries and what they need"):
-        _install(workspace, LIBRARIES)
+        install(workspace, LIBRARIES)
     with workspace.step("compile and try them"):
         site = f"/usr/local/lib/python{SERIES}/site-packages"
         workspace.chroot("python3", "-m", "compileall", "-q", site)
@@ -218,12 +218,16 @@ def _try(workspace: Workspace) -> None:
     workspace.chroot("python3", "-c", "import " + ", ".join(_MUST_IMPORT.split()))
 
 
-def _install(workspace: Workspace, packages: list[str]) -> None:
-    """With this machine's own pip and its configuration, for the template's interpreter."""
+def install(workspace: Workspace, packages: Sequence[str], *, alone: bool = False) -> None:
+    """With this machine's own pip and its configuration, for the template's interpreter.
+
+    ``alone``: just these, because the layers below have what they need.
+    """
     site = workspace.layer / f"usr/local/lib/python{SERIES}/site-packages"
     site.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--upgrade"]
     command += ["--python-version", SERIES, "--only-binary", ":all:", "--no-warn-conflicts"]
+    command += ["--no-deps"] if alone else []
     run([*command, "--target", str(site), *packages])
     _move_scripts(site / "bin", workspace.layer / "usr/local/bin")
     _own(workspace.layer)

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 #: Every template there is a recipe for, in the order they are built.
-NAMES = ("debian-12", "python-3.12-bare", "python-3.12", "node-22")
+NAMES = ("debian-12", "python-3.12-bare", "python-3.12", "node-22", "code-interpreter")
 
 
 class TemplateError(Exception):

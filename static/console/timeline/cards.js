@@ -22,7 +22,7 @@ export function measure(cards) {
     command.toggleAttribute("data-tall", long);
     const more = card.querySelector(".card-more");
     more.hidden = !tall && !long;
-    const label = tall ? `Show all ${lines(output)} lines` : "Show the whole command";
+    const label = output.querySelector("img") ? "Show all" : tall ? `Show all ${lines(output)} lines` : "Show the whole command";
     if (!more.hidden) more.firstElementChild.textContent = label;
   }
   cards.clear();

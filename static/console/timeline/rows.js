@@ -7,9 +7,13 @@ const TARGET = {
   "terminal.input": "output",
   "terminal.resized": "output",
   "terminal.closed": "status",
+  "code.output": "output",
+  "code.result": "output",
+  "code.error": "output",
+  "code.done": "status",
 };
-const STARTS = new Set(["command.started", "terminal.opened"]);
-const ENDS = new Set(["command.exited", "terminal.closed"]);
+const STARTS = new Set(["command.started", "terminal.opened", "code.run"]);
+const ENDS = new Set(["command.exited", "terminal.closed", "code.done"]);
 const seqOf = (element) => Number(element.dataset.seq);
 
 /** Turns a server's fragment into its row elements. */

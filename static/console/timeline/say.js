@@ -12,7 +12,7 @@ export const WORDS = {
 
 /** Tells a screen reader of new commands, never of output. */
 export function announce(voice, incoming) {
-  const commands = incoming.filter((row) => row.dataset.kind === "command.started");
+  const commands = incoming.filter((row) => row.matches(".card"));
   if (!commands.length) return;
   const command = commands[0].querySelector(".card-command").textContent.trim().slice(0, 120);
   voice.textContent = commands.length > 3 ? `${commands.length} new commands` : `New command: ${command}`;

@@ -26,6 +26,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "presign_download": {"path": "/workspace/f"},
     "presign_upload": {"path": "/workspace/f"},
     "write_batch": {"files": [{"path": "/workspace/f", "content": ""}]},
+    "run_code": {"code": "1"},
+    "create_context": {"cwd": "/workspace"},
     "create_snapshot": {"name": "base"},
     "create_volume": {"name": "made"},
     "update_volume": {"max_lifetime_days": None},
@@ -84,6 +86,7 @@ class Route:
         """With the query that the route needs, and with what it names made for ``account``."""
         path = self.path.replace("{sandbox_id}", sandbox_id)
         path = path.replace("{command_id}", "cmd_" + "0" * 26)
+        path = path.replace("{context_id}", "ctx_" + "0" * 26)
         for name, make in MADE.items():
             if account is not None and name in path:
                 path = path.replace(name, make(account))

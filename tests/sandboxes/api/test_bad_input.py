@@ -107,12 +107,6 @@ def test_an_address_that_is_none_says_where_to_look(http: httpx.Client, path: st
     assert "openapi.json" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("path", ["x/code"])
-def test_what_is_not_there_yet_says_so(http: httpx.Client, path: str) -> None:
-    answer = http.post(f"/v1/sandboxes/{path}")
-    assert (answer.status_code, answer.json()["code"]) == (501, "not_available")
-
-
 BOMBS = {
     "processes": "bomb() { bomb | bomb & }; bomb; sleep 5",
     "memory": "tail /dev/zero",

@@ -13,7 +13,8 @@ from tests.stack import Stack
 SCOPES = ["sandboxes:read", "sandboxes:write"]
 READS = {"presign_download"}
 """What only reads, though it is asked for with POST."""
-ABSENT = {"no_such_file", "no_such_command"}
+ABSENT = {"no_such_file", "no_such_command", "interpreter_unavailable"}
+"""What a fresh sandbox of the plainest template has not; asking for it was allowed."""
 ROUTES = all_routes()
 IN_SANDBOX = [route for route in ROUTES if route.in_sandbox]
 

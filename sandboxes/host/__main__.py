@@ -18,6 +18,7 @@ import os
 import pwd
 import signal
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,8 @@ from timeline.shipper import Shipper
 READY_SANDBOXES = 56
 
 _PR_SET_CHILD_SUBREAPER = 36
+_LEAVE_SECONDS = 60
+_LOOK_SECONDS = 0.05
 
 log = logging.getLogger(__name__)
 
@@ -194,7 +197,7 @@ async def _stop_all(settings: Settings) -> int:
             log.error("%s", error.message)  # noqa: TRY400
             return 1
     else:
-        return 0
+        return 0 if _has_left(settings) else 1
     if _prepare(settings) is None:
         return 1
     host = _host(settings, ready=0)
@@ -203,6 +206,26 @@ async def _stop_all(settings: Settings) -> int:
     await host.end_all()
     await host.close()
     return 0
+
+
+def _has_left(settings: Settings) -> bool:
+    """Whether a host that was told to end is gone, with the slots it kept ready, in time."""
+    deadline = time.monotonic() + _LEAVE_SECONDS
+    with (settings.directory / "lock").open() as lock:
+        while not _free(lock.fileno()):
+            if time.monotonic() > deadline:
+                log.error("The sandbox host did not end within %d s.", _LEAVE_SECONDS)
+                return False
+            time.sleep(_LOOK_SECONDS)
+    return True
+
+
+def _free(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from sandboxes.host.code.types import CODE_LIMIT, DEFAULT_CONTEXT, CodeRequest
 from sandboxes.host.code_client import CodeClient
 
 LANGUAGE: Final = "python"
-HOME: Final = "/workspace"
 
 
 @lru_cache
@@ -46,10 +45,10 @@ def context_named(context_id: str) -> str:
     return context_id[:80].replace("\0", "?").encode("utf-8", "replace").decode()
 
 
-def context_home(cwd: str | None) -> str:
+def context_home(cwd: str) -> str:
     """Where a context begins. Raises ``InvalidRequest``."""
-    limits.check_path(cwd or HOME, name="cwd")
-    return cwd or HOME
+    limits.check_path(cwd, name="cwd")
+    return cwd
 
 
 def new_context_id() -> str:

@@ -56,7 +56,7 @@ class CodeOut(BaseModel):
 class ContextIn(Body):
     """A new context."""
 
-    cwd: str | None = Field(None, description="`/workspace` when left out.")
+    cwd: str = "/workspace"
 
 
 class ContextOut(BaseModel):

@@ -60,6 +60,11 @@ class Actor:
     name: str = ""
     prefix: str = ""
 
+    @property
+    def key(self) -> str:
+        """One of its kind: the id of a token or person, else the type."""
+        return self.id or self.type
+
     def to_json(self) -> dict[str, str]:
         """Only the parts that are set; ``type`` always is."""
         parts = {"type": self.type, "id": self.id, "name": self.name, "prefix": self.prefix}

@@ -13,7 +13,14 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from sandboxes.host import background_calls, ports, transfer_calls, volume_calls, wire
+from sandboxes.host import (
+    background_calls,
+    output_calls,
+    ports,
+    transfer_calls,
+    volume_calls,
+    wire,
+)
 from sandboxes.host.box import check_snapshot_id, parse_spec
 from sandboxes.host.calls import Call
 from sandboxes.host.daemon import Host
@@ -292,6 +299,7 @@ class Server:
 
 _CALLS = {
     **background_calls.CALLS,
+    **output_calls.CALLS,
     **ports.CALLS,
     **terminal_calls.CALLS,
     **transfer_calls.CALLS,

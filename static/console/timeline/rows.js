@@ -10,6 +10,7 @@ const TARGET = {
 };
 const STARTS = new Set(["command.started", "terminal.opened"]);
 const ENDS = new Set(["command.exited", "terminal.closed"]);
+const HIDDEN = 20; // events of output kept of a command that a filter hides while it runs
 const seqOf = (element) => Number(element.dataset.seq);
 
 /** Turns a server's fragment into its row elements. */
@@ -122,10 +123,14 @@ export class Rows {
     this.tail = cut - 1;
   }
 
-  /** Drops what lies before `seq`: pages that were fetched for a filter only. */
-  dropBefore(seq) {
-    this.#drop((row) => seqOf(row) < seq, true);
-    this.head = seq;
+  /** Takes rows out that are not wanted. A command that runs stays hidden, with little output. */
+  hide(tops) {
+    for (const top of tops) {
+      const runs = top.dataset.state === "running";
+      top.toggleAttribute("data-out", runs);
+      if (!runs) this.#forget(top);
+      else for (const row of [...top.querySelectorAll(".out")].slice(0, -HIDDEN)) row.remove();
+    }
   }
 
   #seqs() {

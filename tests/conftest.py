@@ -28,7 +28,7 @@ from django.conf import settings
 from django.test.utils import setup_databases, teardown_databases
 from orkestr import Sandbox
 from orkestr._client import OrkestrClient, set_default_client
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from pytest_django import DjangoDbBlocker
 
 from tests.cast import Cast, make_cast
@@ -199,6 +199,7 @@ def browser() -> Iterator[Browser]:
     """Headless Chromium; a machine without one fails here."""
     program = next(filter(None, map(shutil.which, _BROWSERS)), None)
     assert program, "There is no Chromium here; `make install-tests` installs it."
+    expect.set_options(timeout=15_000)  # what must be quicker says so itself
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=_BROWSER_FLAGS)
         yield browser

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Final
@@ -50,16 +49,7 @@ async def _follow(host: Host, call: Call) -> None:
     background = _background(host, call)
     events = background.follow(call.text("command_id"), offset=_offset(call))
     async with aclosing(events):
-        sending = asyncio.ensure_future(_send(call, events))
-        leaving = asyncio.ensure_future(call.reader.read(1))
-        try:
-            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                sending.result()
-        finally:
-            for task in (sending, leaving):
-                task.cancel()
-            await asyncio.gather(sending, leaving, return_exceptions=True)
+        await call.while_listened_to(_send(call, events))
 
 
 async def _send(call: Call, events: AsyncIterator[ExecEvent]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from sandboxes.host import wire
@@ -48,6 +48,19 @@ class Call:
     def sandbox_id(self) -> str:
         """Raises ``HostError`` (not_found) when no sandbox could have such an id."""
         return check_id(self.header.get("sandbox_id"))
+
+    async def while_listened_to(self, sending: Coroutine[Any, Any, None]) -> None:
+        """Send until that is over or the caller leaves, who is noticed though nothing is sent."""
+        sends = asyncio.ensure_future(sending)
+        leaving = asyncio.ensure_future(self.reader.read(1))
+        try:
+            await asyncio.wait({sends, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if sends.done():
+                sends.result()
+        finally:
+            for task in (sends, leaving):
+                task.cancel()
+            await asyncio.gather(sends, leaving, return_exceptions=True)
 
     def text(self, name: str) -> str:
         return _text(self.header, name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Final
@@ -21,16 +20,7 @@ async def _run(host: Host, call: Call) -> None:
     """Outputs as they come. A caller that leaves is noticed though the code says nothing."""
     events = _interpreter(host, call).stream(_request(call), actor=call.actor)
     async with aclosing(events):
-        sending = asyncio.ensure_future(_send(call, events))
-        leaving = asyncio.ensure_future(call.reader.read(1))
-        try:
-            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                sending.result()
-        finally:
-            for task in (sending, leaving):
-                task.cancel()
-            await asyncio.gather(sending, leaving, return_exceptions=True)
+        await call.while_listened_to(_send(call, events))
 
 
 async def _send(call: Call, events: AsyncIterator[Told]) -> None:

@@ -11,6 +11,7 @@ from console.views import (
     files,
     metrics,
     network,
+    notes,
     pausing,
     ports,
     sandbox,
@@ -20,6 +21,7 @@ from console.views import (
     usage,
 )
 
+_NOTE = "sandboxes/<str:sandbox_id>/notes/<int:seq>/"
 _TERMINAL = "sandboxes/<str:sandbox_id>/terminal/"
 
 urlpatterns = [
@@ -37,6 +39,13 @@ urlpatterns = [
     path("sandboxes/<str:sandbox_id>/pause/", pausing.pause, name="sandbox-pause"),
     path("sandboxes/<str:sandbox_id>/resume/", pausing.resume, name="sandbox-resume"),
     path("sandboxes/<str:sandbox_id>/terminate/", sandbox.sandbox_end, name="sandbox-terminate"),
+    path("sandboxes/<str:sandbox_id>/hold/", pausing.hold, name="sandbox-hold"),
+    path("sandboxes/<str:sandbox_id>/release/", pausing.release, name="sandbox-release"),
+    path("sandboxes/<str:sandbox_id>/notes/", notes.notes, name="sandbox-notes"),
+    path(_NOTE + "remove/", notes.remove, name="sandbox-note-remove"),
+    path(_NOTE + "restore/", notes.restore, name="sandbox-note-restore"),
+    path("sandboxes/<str:sandbox_id>/events/<int:seq>/pin/", notes.pin, name="sandbox-pin"),
+    path("sandboxes/<str:sandbox_id>/events/<int:seq>/unpin/", notes.unpin, name="sandbox-unpin"),
     path("sandboxes/<str:sandbox_id>/events/<int:seq>/diff/", diffs.diff, name="sandbox-diff"),
     path("sandboxes/<str:sandbox_id>/network/", network.network, name="sandbox-network"),
     path("sandboxes/<str:sandbox_id>/network/allow/", network.allow, name="sandbox-network-allow"),

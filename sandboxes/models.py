@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from accounts.ids import new_id
 from accounts.models import Account, Token
+from timeline.events import Actor
 
 
 def new_sandbox_id() -> str:
@@ -160,6 +161,7 @@ class Sandbox(models.Model):
     ``preview_auth``: whoever looks at one of its ports must show its token (sandboxes/previews.py).
     ``turned_at`` is when it last began to run, to be paused or to be resumed; ``snapshot_id`` and
     what follows it tell of the last pause, ``paused_expires_at`` null when it is kept for ever.
+    ``held_by`` and ``held_at`` say which person holds it still, and since when (holding.py).
     """
 
     id = models.CharField(primary_key=True, max_length=40, default=new_sandbox_id, editable=False)
@@ -202,6 +204,8 @@ class Sandbox(models.Model):
     snapshot_size_mb = models.PositiveIntegerField(null=True)
     survives_machine_restart = models.BooleanField(default=False)
     why_unsaved = models.TextField(blank=True)
+    held_by = models.JSONField(null=True)
+    held_at = models.DateTimeField(null=True)
     reason = models.CharField(max_length=64, blank=True)
     detail = models.TextField(blank=True)
 
@@ -243,6 +247,11 @@ class Sandbox(models.Model):
     def turning(self) -> bool:
         """Whether it is on its way from one state to another, and will be there in a moment."""
         return self.status in (Status.STARTING, Status.PAUSING, Status.RESUMING)
+
+    @property
+    def holder(self) -> Actor | None:
+        """The person who holds it still."""
+        return Actor.from_json(self.held_by) if self.held_by else None
 
     @property
     def ended(self) -> bool:

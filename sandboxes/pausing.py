@@ -91,7 +91,12 @@ async def sandbox_resume(
 
 async def _resume(principal: Principal, sandbox_id: str, origin: Origin, reason: str) -> Sandbox:
     account_id = principal.account_id
-    sandbox = await in_database(resume_begin, account_id=account_id, sandbox_id=sandbox_id)
+    sandbox = await in_database(
+        resume_begin,
+        account_id=account_id,
+        sandbox_id=sandbox_id,
+        through_hold=principal.user_id is not None,
+    )
     try:
         await host_client().resume(
             sandbox.id,
@@ -193,9 +198,15 @@ def paused(sandbox: Sandbox, *, kept: PausedSandbox | None) -> None:
 
 
 @transaction.atomic
-def resume_begin(*, account_id: str, sandbox_id: str) -> Sandbox:
-    """Its row in ``resuming``, admitted as a new sandbox would be. Raises ``SandboxError``."""
+def resume_begin(*, account_id: str, sandbox_id: str, through_hold: bool = False) -> Sandbox:
+    """Its row in ``resuming``, admitted as a new sandbox would be. Raises ``SandboxError``.
+
+    One that a person holds is let go by people only: ``through_hold``.
+    """
     account, sandbox = _locked(account_id, sandbox_id)
+    if sandbox.holder is not None and not through_hold and not sandbox.ended:
+        name = sandbox.holder.name or "An operator"
+        raise WrongState(f"{name} holds this run; it goes on when it is let go in the console.")
     if sandbox.status != Status.PAUSED:
         reason = _NOT_ASLEEP.get(Status(sandbox.status)) or why_not(sandbox.status, sandbox.reason)
         raise WrongState(reason)
@@ -226,7 +237,8 @@ def resume_end(*, sandbox_id: str) -> Sandbox:
 def resumed(sandbox: Sandbox) -> None:
     """Note that a locked row's sandbox runs; its longest run counts from here."""
     sandbox.started_at = timezone.now()
-    _turn(sandbox, Status.RUNNING, "started_at")
+    sandbox.held_by = sandbox.held_at = None
+    _turn(sandbox, Status.RUNNING, "started_at", "held_by", "held_at")
 
 
 @transaction.atomic

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from django.contrib.auth.hashers import make_password
+from django.utils import timezone
 from ulid import ULID
 
 from accounts.catalogue import catalogue_install
@@ -14,6 +15,7 @@ from accounts.models import Account, Plan, Role, User
 from accounts.policy import TOKEN_SCOPES, Principal
 from accounts.selectors import principal_of_user
 from accounts.services import Minted, account_create, member_add, token_mint, user_create
+from sandboxes.models import Sandbox, Status
 
 PASSWORD = "correct horse battery staple"
 
@@ -32,6 +34,29 @@ class Cast:
         principal = principal_of_user(user=user or self.owner, account_id=self.account.id)
         assert principal is not None
         return principal
+
+    def ended_sandbox(self) -> str:
+        """The id of one that is over, for tests of pages that need no more."""
+        now = timezone.now()
+        row = Sandbox.objects.create(
+            account=self.account,
+            actor={"type": "system"},
+            status=Status.TERMINATED,
+            template="debian-12",
+            size="small",
+            cpu=1,
+            memory_mb=1024,
+            disk_mb=1024,
+            network="off",
+            region="local",
+            node_id="local",
+            timeout_seconds=60,
+            on_timeout="kill",
+            expires_at=now,
+            ended_at=now,
+            reason="expired",
+        )
+        return row.id
 
     def mint(self, *, name: str = "test", scopes: Sequence[str] = TOKEN_SCOPES) -> Minted:
         """A token of the owner's; ``.text`` is what a client sends."""

@@ -50,6 +50,11 @@ class Kind(StrEnum):
     VOLUME_ATTACHED = "volume.attached"
     LIMIT_HIT = "limit.hit"
     NOTE_ADDED = "note.added"
+    NOTE_EDITED = "note.edited"
+    NOTE_REMOVED = "note.removed"
+    NOTE_RESTORED = "note.restored"
+    NOTE_PINNED = "note.pinned"
+    NOTE_UNPINNED = "note.unpinned"
     LOG_UNREADABLE = "log.unreadable"
 
 

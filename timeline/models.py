@@ -65,3 +65,36 @@ class Head(models.Model):
 
     def __str__(self) -> str:
         return f"{self.sandbox_id} at #{self.seq}"
+
+
+class Mark(models.Model):
+    """What people wrote on a log or pinned of it, as it stands now; ``note.*`` events tell how.
+
+    A note's ``seq`` is that of its own ``note.added``, ``about`` the event it speaks of; a pin's
+    ``seq`` is the event it holds. ``actor`` is ``Actor.to_json()`` of who made it.
+    """
+
+    class What(models.TextChoices):
+        """The two sorts."""
+
+        NOTE = "note", "Note"
+        PIN = "pin", "Pin"
+
+    sandbox_id = models.TextField()
+    what = models.CharField(max_length=4, choices=What.choices)
+    seq = models.BigIntegerField()
+    about = models.BigIntegerField(null=True)
+    text = models.TextField(blank=True)
+    actor = models.JSONField()
+    at = models.DateTimeField()
+    edited_at = models.DateTimeField(null=True)
+    removed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "timeline_mark"
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["sandbox_id", "what", "seq"], name="timeline_mark_one"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.what} at #{self.seq} of {self.sandbox_id}"

@@ -154,6 +154,12 @@ def event_at(*, sandbox_id: str, seq: int) -> Event | None:
     return _event(row) if row else None
 
 
+def events_at(*, sandbox_id: str, seqs: Sequence[int]) -> dict[int, Event]:
+    """Those of these events that exist, by their ``seq``; the caller bounds how many."""
+    rows = _rows(sandbox_id).filter(seq__in=list(seqs)) if seqs else []
+    return {row.seq: _event(row) for row in rows}
+
+
 def events_range(*, sandbox_id: str, first: int, last: int) -> list[Event]:
     """Every event from ``first`` to ``last``, both included; the caller bounds the range."""
     rows = _rows(sandbox_id).filter(seq__gte=first, seq__lte=last).order_by("seq")

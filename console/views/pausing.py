@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -16,6 +17,7 @@ from accounts.policy import Principal
 from console.signed_in import signed_in
 from console.tabs import tab_to_return_to
 from sandboxes.errors import SandboxError, SandboxNotFound
+from sandboxes.holding import sandbox_hold, sandbox_release
 from sandboxes.host.types import HostError
 from sandboxes.models import Sandbox
 from sandboxes.pausing import sandbox_pause, sandbox_resume
@@ -33,6 +35,24 @@ def pause(request: HttpRequest, principal: Principal, sandbox_id: str) -> HttpRe
 def resume(request: HttpRequest, principal: Principal, sandbox_id: str) -> HttpResponse:
     """Let it go on."""
     return _turned(request, principal, sandbox_id, sandbox_resume)
+
+
+@require_POST
+@signed_in
+def hold(request: HttpRequest, principal: Principal, sandbox_id: str) -> HttpResponse:
+    """Hold it still until a person lets it go on, with a note that says why."""
+    return _turned(request, principal, sandbox_id, partial(sandbox_hold, text=_text(request)))
+
+
+@require_POST
+@signed_in
+def release(request: HttpRequest, principal: Principal, sandbox_id: str) -> HttpResponse:
+    """Let a held one go on."""
+    return _turned(request, principal, sandbox_id, partial(sandbox_release, text=_text(request)))
+
+
+def _text(request: HttpRequest) -> str:
+    return request.POST.get("text", "")
 
 
 def _turned(

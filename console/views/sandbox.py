@@ -14,6 +14,7 @@ from console import history
 from console.forms import ExtendForm
 from console.signed_in import signed_in
 from console.tabs import tab_to_return_to
+from console.views.notes import notes_context
 from sandboxes.errors import SandboxError, SandboxNotFound
 from sandboxes.host.types import HostError
 from sandboxes.selectors import sandbox_for
@@ -35,6 +36,7 @@ def sandbox(request: HttpRequest, principal: Principal, sandbox_id: str) -> Http
         "started_ms": int(found.created_at.timestamp() * 1000),
         "shows": [(value or "all", label) for value, label in history.SHOWS.items()],
         "show": show if show in history.SHOWS and show else "all",
+        **notes_context(principal, found.id),
         "q": request.GET.get("q", "")[:100],
     }
     return render(request, "console/sandbox.html", context)

@@ -1,0 +1,197 @@
+"""Notes, pins and holding a run, in real browsers beside each other."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from django.test import Client
+from orkestr import OrkestrError, Sandbox
+from orkestr._client import OrkestrClient
+from playwright.sync_api import Browser, Page, expect
+
+from accounts.models import AuditEntry, User
+from sandboxes.notes import event_pin, note_add, note_remove, notes_of
+from tests.cast import Cast
+from tests.console.pages import card, open_timeline, sign_in, watched
+from tests.stack import Stack
+from timeline.events import Kind, NewEvent
+from timeline.models import EventRow
+from timeline.selectors import last_seq
+from timeline.services import event_append
+
+
+@pytest.fixture
+def ended_sandbox(account: Cast) -> str:
+    """One with a single event."""
+    sandbox_id = account.ended_sandbox()
+    event_append(sandbox_id=sandbox_id, event=NewEvent(Kind.SANDBOX_CREATED))
+    return sandbox_id
+
+
+def _kinds(sandbox_id: str) -> list[str]:
+    rows = EventRow.objects.filter(sandbox_id=sandbox_id, kind__startswith="note.")
+    return list(rows.order_by("seq").values_list("kind", flat=True))
+
+
+def _shot(page: Page, name: str) -> None:
+    """For whoever wants to look at them: a folder named in the environment."""
+    if folder := os.environ.get("ORKESTR_TEST_SHOTS"):
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            page.screenshot(path=Path(folder) / f"{name}-{scheme}.png")
+
+
+def test_people_write_and_pin_and_others_see_it_at_once(
+    page: Page, browser: Browser, stack: Stack, account: Cast, sandbox_client: OrkestrClient
+) -> None:
+    sandbox = Sandbox.create(template="debian-12", client=sandbox_client)
+    sandbox.exec("echo <b>loud</b>")
+    complaints = watched(page)
+    open_timeline(page, account.operator, sandbox.id)
+    other = browser.new_context(base_url=stack.url)
+    try:
+        viewer = other.new_page()
+        open_timeline(viewer, account.viewer, sandbox.id)
+        expect(viewer.locator("#note-form")).to_have_count(0)
+        expect(viewer.locator("#notes")).to_contain_text("Nobody wrote or pinned")
+
+        chosen = card(page, "echo <b>loud</b>")
+        chosen.hover()
+        page.get_by_role("button", name=re.compile("^Pin #")).click()
+        expect(chosen).to_have_attribute("data-pinned", "")
+        seen = viewer.locator(".pins li")
+        expect(seen).to_contain_text("echo <b>loud</b>")
+        expect(card(viewer, "echo <b>loud</b>")).to_have_attribute("data-pinned", "")
+        expect(viewer.get_by_role("button", name="Unpin")).to_have_count(0)
+
+        chosen.hover()
+        page.keyboard.press("n")
+        expect(page.locator(".note-about")).to_contain_text("echo <b>loud</b>")
+        page.get_by_label("Note on this run").fill("why <i>this</i>?\nask")
+        page.keyboard.press("Control+Enter")
+        expect(viewer.locator(".a-note")).to_contain_text("why <i>this</i>?")
+        expect(viewer.locator(".a-note")).to_contain_text("Operator")
+        row = viewer.locator(".row[data-kind='note.added']")
+        expect(row).to_contain_text("why <i>this</i>?")
+        expect(row.locator(".chip")).to_contain_text("Operator")
+
+        page.get_by_role("button", name="Edit").click()
+        page.get_by_label("Note on this run").fill("settled")
+        page.get_by_role("button", name="Save").click()
+        expect(viewer.locator(".a-note footer")).to_contain_text("edited")
+        expect(row.locator(".note-text")).to_have_text("settled")
+        _shot(page, "notes")
+        page.set_viewport_size({"width": 390, "height": 800})
+        _shot(page, "notes-phone")
+        page.set_viewport_size({"width": 1280, "height": 720})
+        page.get_by_role("button", name="Remove this note").click()
+        expect(viewer.locator(".a-note")).to_have_count(0)
+        page.get_by_role("button", name="Undo").click()
+        expect(viewer.locator(".a-note-text")).to_have_text("settled")
+
+        page.get_by_role("button", name="Unpin").first.click()
+        expect(seen).to_have_count(0)
+        expect(card(viewer, "echo <b>loud</b>")).not_to_have_attribute("data-pinned", "")
+    finally:
+        other.close()
+    told = ["pinned", "added", "edited", "removed", "restored", "unpinned"]
+    assert _kinds(sandbox.id) == [f"note.{kind}" for kind in told]
+    assert complaints == []
+
+
+def test_an_operator_holds_a_run_and_no_token_wakes_it(
+    page: Page, account: Cast, sandbox_client: OrkestrClient
+) -> None:
+    sandbox = Sandbox.create(template="debian-12", auto_resume=True, client=sandbox_client)
+    complaints = watched(page)
+    open_timeline(page, account.operator, sandbox.id)
+    head = page.locator("#sandbox-head")
+    head.get_by_role("button", name="Hold this run").click()
+    dialog = page.locator("#hold")
+    expect(dialog).to_contain_text("Tokens cannot resume it")
+    _shot(page, "hold-dialog")
+    dialog.get_by_label("Why").fill("looks at the disk")
+    dialog.get_by_role("button", name="Hold this run").click()
+    expect(head.locator(".held")).to_contain_text("held by Operator since just now")
+    expect(head.get_by_role("button", name="Resume")).to_have_count(0)
+    expect(page.locator(".row[data-kind='note.added']")).to_contain_text("Held this run")
+    _shot(page, "held")
+    page.set_viewport_size({"width": 390, "height": 800})
+    _shot(page, "held-phone")
+    page.set_viewport_size({"width": 1280, "height": 720})
+    with pytest.raises(OrkestrError, match="Operator holds this run"):
+        Sandbox.resume(sandbox.id)
+    with pytest.raises(OrkestrError, match="Operator holds this run"):
+        sandbox.exec("true")
+
+    head.get_by_role("button", name="Let it go on").click()
+    page.locator("#release").get_by_label("What you found").fill("it was full")
+    page.locator("#release").get_by_role("button", name="Let it go on").click()
+    expect(head.locator(".pill")).to_have_text("Running")
+    expect(head.locator(".held")).to_have_count(0)
+    assert sandbox.exec("echo on").stdout == "on\n"
+    notes = [note.text for note in notes_of(sandbox_id=sandbox.id).notes]
+    assert notes == ["it was full", "looks at the disk"]
+    actions = AuditEntry.objects.filter(target=sandbox.id).values_list("action", flat=True)
+    assert {"sandbox.held", "sandbox.released"} <= set(actions)
+    assert complaints == []
+
+
+def test_what_cannot_be_written_is_refused_and_changes_nothing(
+    account: Cast, other_account: Cast, ended_sandbox: str
+) -> None:
+    mine = account.principal(account.operator)
+    note = note_add(principal=mine, sandbox_id=ended_sandbox, text="first\x00").seq
+    event_pin(principal=mine, sandbox_id=ended_sandbox, seq=1)
+    event_pin(principal=mine, sandbox_id=ended_sandbox, seq=1)
+    before = last_seq(sandbox_id=ended_sandbox)
+    assert _kinds(ended_sandbox)[-2:] == [Kind.NOTE_ADDED, Kind.NOTE_PINNED]
+    base = f"/sandboxes/{ended_sandbox}"
+    writes = {
+        f"{base}/notes/": {"text": "x"},
+        f"{base}/notes/{note}/remove/": {},
+        f"{base}/events/1/pin/": {},
+        f"{base}/hold/": {},
+        f"{base}/release/": {},
+    }
+    for path, typed in writes.items():
+        assert _as(account.viewer).post(path, typed).status_code == 403
+        if "hold" not in path and "release" not in path:
+            assert _as(other_account.owner).post(path, typed).status_code == 404
+    operator, scripted = _as(account.operator), {"HX-Request": "true"}
+    for text in ("", "  \n", "x" * 4001):
+        answer = operator.post(f"{base}/notes/", {"text": text}, headers=scripted)
+        assert answer.status_code == 422
+        assert answer["x-message"]
+    for path in (f"{base}/events/{before + 1}/pin/", f"{base}/notes/{note + 1}/remove/"):
+        assert operator.post(path).status_code == 404
+    assert operator.post(f"{base}/notes/", {"text": "x", "about": "1e3"}).status_code == 404
+    edit = {"text": "mine now", "note": note}
+    assert _as(account.owner).post(f"{base}/notes/", edit).status_code == 403
+    assert last_seq(sandbox_id=ended_sandbox) == before
+    note_remove(principal=account.principal(), sandbox_id=ended_sandbox, seq=note)
+    assert notes_of(sandbox_id=ended_sandbox).notes == []
+
+
+def _as(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def test_the_pages_of_a_held_run_say_so_to_a_viewer(
+    page: Page, account: Cast, sandbox_client: OrkestrClient
+) -> None:
+    sandbox = Sandbox.create(template="debian-12", client=sandbox_client)
+    sandbox.pause()
+    sign_in(page, account.owner, to=f"/sandboxes/{sandbox.id}/terminal/")
+    page.get_by_role("button", name="Hold this run").click()
+    page.locator("#hold").get_by_role("button", name="Hold this run").click()
+    expect(page.locator(".held")).to_contain_text("held by Owner")
+    page.context.clear_cookies()
+    sign_in(page, account.viewer, to=f"/sandboxes/{sandbox.id}/metrics/")
+    expect(page.locator(".held")).to_contain_text("held by Owner")
+    expect(page.get_by_role("button", name="Let it go on")).to_have_count(0)

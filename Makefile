@@ -30,7 +30,7 @@ demo: ## an agent-like session through the official client, to watch in the cons
 	@test -r $(or $(DATA),var)/dev.env || { echo "Start it first, in another terminal: make up"; exit 1; }
 	@set -a && . $(or $(DATA),var)/dev.env && exec $(BIN)/python clients/python/demo.py $(ARGS)
 
-install-tests: ## what lint and tests need: packages of the distribution and of Python
+install-tests: ## what lint and tests need: packages of the distribution, of Python and of Node
 	@$(LAUNCH) install-tests
 
 export ORKESTR_TEMPLATES_DIR ?= $(CURDIR)/var/templates
@@ -60,7 +60,6 @@ LOCK_OPTIONS = --quiet --python-version 3.11 --universal --generate-hashes \
 	--no-emit-index-url --no-header
 
 frontend: install-tests ## build static/vendor from frontend/ and what package.json pins
-	npm ci --silent --no-audit --no-fund
 	npm run --silent build
 
 bench: install-tests ## measure, and write docs/bench.md

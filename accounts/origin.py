@@ -21,5 +21,9 @@ def origin_of(request: HttpRequest | None) -> Origin:
     """The peer of the connection. ``X-Forwarded-For`` is not believed: anyone can send it."""
     if request is None:
         return Origin()
-    agent = request.META.get("HTTP_USER_AGENT", "").replace("\x00", "")
-    return Origin(request.META.get("REMOTE_ADDR") or "", agent[:AGENT_LENGTH])
+    return origin(request.META.get("REMOTE_ADDR") or "", request.META.get("HTTP_USER_AGENT", ""))
+
+
+def origin(address: str, user_agent: str) -> Origin:
+    """The same, for what is served without a ``HttpRequest``."""
+    return Origin(address, user_agent.replace("\x00", "")[:AGENT_LENGTH])

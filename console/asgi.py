@@ -17,6 +17,8 @@ from channels.security.websocket import AllowedHostsOriginValidator
 from console.api_handler import ApiHandler
 from console.asgi_types import App, Receive, Scope, Send
 from console.interim import Interim
+from console.mcp_endpoint import PATH as MCP_PATH
+from console.mcp_endpoint import McpEndpoint
 from console.preview.app import Previews
 from console.request_ids import RequestIds
 from console.routing import websocket_urlpatterns
@@ -36,11 +38,14 @@ class HttpRouter:
         self.api = Interim(ApiHandler())
         self.static = StaticFiles()
         self.transfers = Transfers()
+        self.mcp = McpEndpoint()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._choose(scope["path"])(scope, receive, send)
 
     def _choose(self, path: str) -> App:
+        if path.rstrip("/") == MCP_PATH:
+            return self.mcp
         if path.startswith(API_PREFIXES):
             return self.api
         if path.startswith(self.static.prefix):

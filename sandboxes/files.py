@@ -3,6 +3,8 @@ first, raises ``Forbidden``, ``SandboxError`` and ``HostError``, and leaves even
 
 from __future__ import annotations
 
+import base64
+import binascii
 import posixpath
 import shlex
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from accounts.database import in_database
 from accounts.policy import Principal, Scope, require
 from sandboxes.errors import InvalidRequest
 from sandboxes.host.transfer_client import TransferClient
-from sandboxes.host.types import Directory, FileContent, HostError, Stat, version
+from sandboxes.host.types import FILE_LIMIT, Directory, FileContent, HostError, Stat, version
 from sandboxes.limits import NAME_BYTES, check_path
 from sandboxes.selectors import Target, sandbox_for
 from sandboxes.services import check_running, exec_request, host_client
@@ -120,6 +122,22 @@ async def _remove_folder(principal: Principal, sandbox_id: str, path: str) -> No
     if outcome.exit_code != 0:
         said = outcome.stderr.decode("utf-8", "replace").strip()[-300:]
         raise HostError("not_permitted", said or f"{path} could not be removed whole; try again.")
+
+
+def decoded(text: str) -> bytes:
+    """What a caller sent as base64. Raises ``InvalidRequest``, and ``HostError`` too_large."""
+    try:
+        content = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidRequest("content must be base64, without line breaks.") from None
+    return within_limit(content)
+
+
+def within_limit(content: bytes) -> bytes:
+    """``content``, if one request may write it. Raises ``HostError`` too_large."""
+    if len(content) > FILE_LIMIT:
+        raise HostError("too_large", "A file may be 16 MiB at most; send it in parts.")
+    return content
 
 
 def joined(folder: str, name: str) -> str:

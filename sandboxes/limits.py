@@ -129,6 +129,13 @@ def check_metadata(metadata: Mapping[str, str]) -> None:
             raise InvalidRequest("metadata holds a NUL character; remove it.")
 
 
+def check_metadata_sought(wanted: dict[str, str]) -> dict[str, str]:
+    """``wanted``, if a sandbox can have it. Raises ``InvalidRequest``."""
+    if len(wanted) > METADATA_MAX or any("\x00" in key + value for key, value in wanted.items()):
+        raise InvalidRequest("The metadata to look for cannot be that of any sandbox.")
+    return wanted
+
+
 def check_command(command: str, *, env: Mapping[str, str]) -> None:
     """A shell takes its command as one argument, and Linux caps that. Raises ``InvalidRequest``."""
     check_env(env)

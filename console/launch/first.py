@@ -9,7 +9,7 @@ import subprocess
 import sys
 import urllib.request
 
-from console.launch import checks, environment, leftovers, packages, venv
+from console.launch import checks, environment, leftovers, node, packages, venv
 from console.launch.layout import Options
 from console.launch.processes import Records, age_seconds
 from console.launch.say import Problem, line
@@ -45,9 +45,10 @@ def install(options: Options, *, lock: str) -> None:
 
 
 def install_tests(options: Options) -> int:
-    """What lint and tests need."""
+    """What lint, tests and the front end need."""
     _as_root_or_sudo()
     install(options, lock="dev.txt")
+    node.install(options.layout, log=options.layout.root / "var" / "log" / "npm.log")
     return 0
 
 

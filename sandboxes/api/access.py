@@ -54,25 +54,40 @@ class Bearer(AuthBase):
 
     async def __call__(self, request: HttpRequest) -> Any:
         """The ``Call``. Raises ``Refused`` and ``Forbidden``."""
-        presented = _presented(request)
-        origin = origin_of(request)
-        sandbox_id = _sandbox_id(request.path_info)
-        found = await admission(presented=presented, sandbox_id=sandbox_id)
-        stored = found.stored if found else None
-        verify(presented, stored, address=origin.address, now=timezone.now())
-        if found is None:
-            raise Refused("This token is not known here.")
-        require(found.principal, self.scope)
-        _note_use(found.principal, origin)
-        return Call(found.principal, found.target, origin)
+        return await admitted(
+            authorization=request.META.get("HTTP_AUTHORIZATION", ""),
+            sandbox_id=_sandbox_id(request.path_info),
+            origin=origin_of(request),
+            scope=self.scope,
+        )
+
+
+async def admitted(
+    *, authorization: str, sandbox_id: str | None, origin: Origin, scope: Scope | None = None
+) -> Call:
+    """Whose header this is. Raises ``Refused``, and ``Forbidden`` when ``scope`` is not granted.
+
+    Without ``scope`` it is for the caller to ask for one, once it knows what is wanted.
+    """
+    presented = _presented(authorization)
+    if sandbox_id is not None and not SANDBOX_ID.fullmatch(sandbox_id):
+        sandbox_id = None
+    found = await admission(presented=presented, sandbox_id=sandbox_id)
+    stored = found.stored if found else None
+    verify(presented, stored, address=origin.address, now=timezone.now())
+    if found is None:
+        raise Refused("This token is not known here.")
+    if scope is not None:
+        require(found.principal, scope)
+    _note_use(found.principal, origin)
+    return Call(found.principal, found.target, origin)
 
 
 READ: Final = Bearer(Scope.SANDBOXES_READ)
 WRITE: Final = Bearer(Scope.SANDBOXES_WRITE)
 
 
-def _presented(request: HttpRequest) -> Parsed:
-    header = request.META.get("HTTP_AUTHORIZATION", "")
+def _presented(header: str) -> Parsed:
     if not header[: len(_SCHEME)].lower() == _SCHEME:
         raise Refused("Send a token: Authorization: Bearer ork_… (mint one in the console).")
     presented = parse(header[len(_SCHEME) :].strip())
@@ -82,11 +97,9 @@ def _presented(request: HttpRequest) -> Parsed:
 
 
 def _sandbox_id(path: str) -> str | None:
-    """``/v1/sandboxes/<id>/…`` → the id, when it can be one."""
+    """``/v1/sandboxes/<id>/…`` → the id, or what stands in its place."""
     parts = path.split("/", 4)
-    if len(parts) > 3 and SANDBOX_ID.fullmatch(parts[3]):
-        return parts[3]
-    return None
+    return parts[3] if len(parts) > 3 else None
 
 
 _noted: dict[str, float] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -190,11 +190,15 @@ def _host(_: HttpRequest, error: Any) -> HttpResponse:
 
 
 def _validation(_: HttpRequest, error: Any) -> HttpResponse:
-    sentences = [_sentence(one) for one in error.errors[:5]]
-    return failure(Answer(422), " ".join(sentences))
+    return failure(Answer(422), sentences(error.errors))
 
 
-def _sentence(error: dict[str, Any]) -> str:
+def sentences(errors: Sequence[Mapping[str, Any]]) -> str:
+    """What pydantic found wrong with a body, to read."""
+    return " ".join(_sentence(one) for one in errors[:5])
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
     place = [str(part) for part in error.get("loc", ())]
     names = [part for part in place if part not in ("body", "query", "path", "payload")]
     where = ".".join(names)[:100].replace("\x00", "") or "The body"

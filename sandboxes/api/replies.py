@@ -205,7 +205,7 @@ def metrics_json(metrics: Metrics) -> dict[str, Any]:
         },
         "samples": [
             {
-                "t": _moment(one.at),
+                "t": moment_json(one.at),
                 "cpu_percent": metrics.cpu_percent(one),
                 "mem_bytes": one.memory,
             }
@@ -280,7 +280,7 @@ def file_json(path: str, found: FileContent | Directory) -> dict[str, Any]:
         "content": base64.b64encode(found.content).decode("ascii"),
         "size": found.size,
         "mode": found.mode,
-        "modified_at": _moment(found.modified_at),
+        "modified_at": moment_json(found.modified_at),
     }
 
 
@@ -290,7 +290,7 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
         "is_dir": entry.is_dir,
         "size": entry.size,
         "mode": entry.mode,
-        "modified_at": _moment(entry.modified_at),
+        "modified_at": moment_json(entry.modified_at),
     }
 
 
@@ -302,11 +302,11 @@ def stat_json(stat: Stat) -> dict[str, Any]:
         "is_dir": stat.is_dir,
         "size": stat.size,
         "mode": stat.mode if stat.exists else None,
-        "modified_at": _moment(stat.modified_at) if stat.exists else None,
+        "modified_at": moment_json(stat.modified_at) if stat.exists else None,
     }
 
 
-def _moment(seconds: float) -> str:
+def moment_json(seconds: float) -> str:
     """A file's own clock may say anything at all; what is no date reads as the epoch."""
     try:
         return datetime.fromtimestamp(seconds, tz=UTC).isoformat()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import Any, Final
 
 from django.http import HttpResponse
@@ -27,7 +25,8 @@ from sandboxes.api.schemas import (
     WrittenOut,
 )
 from sandboxes.errors import InvalidRequest
-from sandboxes.host.types import FILE_LIMIT, HostError
+from sandboxes.files import decoded
+from sandboxes.host.types import HostError
 from sandboxes.limits import check_path
 from sandboxes.services import host_client
 
@@ -127,17 +126,7 @@ async def _write(request: ApiRequest, sandbox_id: str, payload: FileIn) -> int:
     return await host_client().write_file(
         sandbox_id,
         payload.path,
-        _content(payload.content),
+        decoded(payload.content),
         mode=payload.mode,
         actor=request.auth.principal.actor,
     )
-
-
-def _content(text: str) -> bytes:
-    try:
-        content = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise InvalidRequest("content must be base64, without line breaks.") from None
-    if len(content) > FILE_LIMIT:
-        raise HostError("too_large", "A file may be 16 MiB at most; send it in parts.")
-    return content

@@ -23,7 +23,7 @@ from sandboxes.api.schemas import (
     TimeoutIn,
 )
 from sandboxes.errors import InvalidRequest
-from sandboxes.limits import METADATA_MAX, SandboxRequest
+from sandboxes.limits import SandboxRequest, check_metadata_sought
 from sandboxes.usage.metrics import metrics_of
 
 router: Final = Router(tags=["Sandboxes"])
@@ -36,7 +36,7 @@ router: Final = Router(tags=["Sandboxes"])
 )
 async def create_sandbox(request: ApiRequest, payload: SandboxIn) -> HttpResponse:
     """Make a sandbox. It runs when the answer comes."""
-    call, wanted = request.auth, _wanted(payload)
+    call, wanted = request.auth, wanted_sandbox(payload)
     if wanted.snapshot is not None:
         account_id = call.principal.account_id
         wanted = await in_database(snapshots.forked, wanted, account_id=account_id)
@@ -113,7 +113,8 @@ async def set_timeout(request: ApiRequest, sandbox_id: str, payload: TimeoutIn) 
     return reply(sandbox_json(sandbox))
 
 
-def _wanted(payload: SandboxIn) -> SandboxRequest:
+def wanted_sandbox(payload: SandboxIn) -> SandboxRequest:
+    """What a create asks for. Raises ``InvalidRequest``."""
     _refuse_both(payload)
     if payload.template is None and payload.snapshot is None:
         raise InvalidRequest("Give a template, such as python-3.12, or a snapshot.")
@@ -147,6 +148,4 @@ def _metadata(request: HttpRequest) -> dict[str, str]:
     for name, value in request.GET.items():
         if name.startswith("metadata[") and name.endswith("]"):
             wanted[name[len("metadata[") : -1]] = str(value)
-    if len(wanted) > METADATA_MAX or any("\x00" in key + value for key, value in wanted.items()):
-        raise InvalidRequest("The metadata to look for cannot be that of any sandbox.")
-    return wanted
+    return check_metadata_sought(wanted)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from console.launch import checks, packages, venv
+from console.launch import checks, node, packages, venv
 from console.launch.layout import Layout, checkout
 from console.launch.packages import Package
 from console.launch.say import Problem
@@ -56,3 +56,19 @@ def test_every_dependency_is_locked_by_hash_and_names_no_address(name: str) -> N
     assert len(pinned) > 20
     assert text.count("--hash=sha256:") >= len(pinned)
     assert "://" not in text
+
+
+def test_node_packages_are_left_alone_until_their_lock_changes(tmp_path: Path) -> None:
+    layout = Layout(root=tmp_path, data=tmp_path / "var", templates=tmp_path / "templates")
+    (tmp_path / "package.json").write_text('{"name": "empty", "private": true}')
+    lock = tmp_path / "package-lock.json"
+    lock.write_text('{"name": "empty", "lockfileVersion": 3, "packages": {"": {"name": "empty"}}}')
+    (tmp_path / "node_modules").mkdir()
+    log = tmp_path / "npm.log"
+    node.install(layout, log=log)
+    log.unlink()
+    node.install(layout, log=log)
+    assert not log.exists()
+    lock.write_text("{broken")
+    with pytest.raises(Problem, match="could not be installed"):
+        node.install(layout, log=log)

@@ -1,0 +1,44 @@
+"""Packages of Node that tests and the front end need, and again only when their lock changed."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+from console.launch.layout import Layout
+from console.launch.say import Problem, step, tail
+
+_STAMP = "orkestr-lock"
+
+
+def install(layout: Layout, *, log: Path) -> None:
+    """`npm ci`, from where this machine's npm is configured to look."""
+    stamp = layout.root / "node_modules" / _STAMP
+    wanted = hashlib.sha256((layout.root / "package-lock.json").read_bytes()).hexdigest()
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return
+    with step("Node packages", slow="the first time takes a minute"):
+        _npm_ci(layout, log=log)
+        stamp.parent.mkdir(exist_ok=True)
+        stamp.write_text(wanted)
+
+
+def _npm_ci(layout: Layout, *, log: Path) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    # No package's own scripts are needed, and none are run.
+    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    with log.open("w") as output:
+        answer = subprocess.run(
+            command,
+            cwd=layout.root,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    if answer.returncode != 0:
+        raise Problem(
+            f"The Node packages could not be installed:\n{tail(log, lines=6)}",
+            advice="Check the network and npm's settings (npm config list), then run it again.",
+        )

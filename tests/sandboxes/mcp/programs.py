@@ -1,0 +1,35 @@
+"""The protocol's own programs for Node, pinned in package.json and installed for tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from console.launch.layout import checkout
+
+MODULES: Final = checkout() / "node_modules"
+INSPECTOR: Final = "@modelcontextprotocol/inspector/clients/launcher/build/index.js"
+CONFORMANCE: Final = "@modelcontextprotocol/conformance/dist/index.js"
+
+
+def node() -> Path:
+    """The pinned one: the distribution's may be older than these programs ask for."""
+    found = next(MODULES.glob("node-linux-*/bin/node"), None)
+    assert found, "There is no Node in node_modules; `make install-tests` puts it there."
+    return found
+
+
+def run(program: str, *arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
+    """With a home folder of its own, and no longer than two minutes."""
+    return subprocess.run(
+        [str(node()), str(MODULES / program), *arguments],
+        env={"PATH": os.environ["PATH"], "HOME": str(home), "NO_COLOR": "1"},
+        cwd=home,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )

@@ -49,6 +49,11 @@ app.config_from_object(
                 "schedule": 3.0,
                 "options": {"expires": 5},
             },
+            "signals": {
+                "task": "sandboxes.signals.look",
+                "schedule": 3.0,
+                "options": {"expires": 5},
+            },
             # Retries, and whatever a worker was not told of when it was committed.
             "webhooks": {
                 "task": "sandboxes.webhooks.send",
@@ -60,7 +65,14 @@ app.config_from_object(
     }
 )
 app.autodiscover_tasks(
-    ["accounts", "sandboxes", "sandboxes.usage", "sandboxes.webhooks", "timeline"]
+    [
+        "accounts",
+        "sandboxes",
+        "sandboxes.signals",
+        "sandboxes.usage",
+        "sandboxes.webhooks",
+        "timeline",
+    ]
 )
 # The tail of the event streams lives as long as the worker, not as long as a broker connection.
 app.steps["worker"].add("timeline.bootstep.TailStep")

@@ -27,7 +27,7 @@ SHOWS = {
 _FAMILIES = {
     "files": ("file.",),
     "network": ("network.",),
-    "lifecycle": ("sandbox.", "limit.", "note."),
+    "lifecycle": ("sandbox.", "limit.", "note.", "signal."),
 }
 
 

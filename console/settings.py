@@ -58,6 +58,7 @@ INSTALLED_APPS = [
     "timeline",
     "accounts",
     "sandboxes",
+    "sandboxes.signals",
     "sandboxes.usage",
     "sandboxes.webhooks",
     "console",
@@ -128,6 +129,10 @@ CHANNEL_LAYERS: dict[str, Any] = {
 # --- the timeline ------------------------------------------------------------------------------
 # Told of stored `sandbox.*` events, so that rows follow what the host did by itself.
 TIMELINE_OBSERVERS = ["sandboxes.observers.observe"]
+
+# --- signals -----------------------------------------------------------------------------------
+# For how long a command may print nothing before that is pointed out.
+ORKESTR_QUIET_SECONDS = env.int("ORKESTR_QUIET_SECONDS", default=300)
 
 # --- webhooks ----------------------------------------------------------------------------------
 # For development: with it, deliveries may go to this machine's own loopback addresses.

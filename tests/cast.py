@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 
 from django.contrib.auth.hashers import make_password
@@ -36,12 +37,16 @@ class Cast:
         return principal
 
     def ended_sandbox(self) -> str:
-        """The id of one that is over, for tests of pages that need no more."""
+        """The id of one that is over, for tests that need no more than its row."""
+        return self.sandbox_row(status=Status.TERMINATED, ended_at=timezone.now()).id
+
+    def sandbox_row(self, *, status: Status, ended_at: datetime | None = None) -> Sandbox:
+        """A row without anything on a host."""
         now = timezone.now()
-        row = Sandbox.objects.create(
+        return Sandbox.objects.create(
             account=self.account,
             actor={"type": "system"},
-            status=Status.TERMINATED,
+            status=status,
             template="debian-12",
             size="small",
             cpu=1,
@@ -53,10 +58,10 @@ class Cast:
             timeout_seconds=60,
             on_timeout="kill",
             expires_at=now,
-            ended_at=now,
-            reason="expired",
+            ended_at=ended_at,
+            started_at=now,
+            reason="expired" if ended_at else "",
         )
-        return row.id
 
     def mint(self, *, name: str = "test", scopes: Sequence[str] = TOKEN_SCOPES) -> Minted:
         """A token of the owner's; ``.text`` is what a client sends."""

@@ -55,6 +55,8 @@ class Kind(StrEnum):
     NOTE_RESTORED = "note.restored"
     NOTE_PINNED = "note.pinned"
     NOTE_UNPINNED = "note.unpinned"
+    SIGNAL_RAISED = "signal.raised"
+    SIGNAL_DISMISSED = "signal.dismissed"
     LOG_UNREADABLE = "log.unreadable"
 
 

@@ -19,6 +19,8 @@ from accounts.policy import Principal, allows
 from console.forms import EXTENSIONS
 from console.tabs import TABS
 from sandboxes.host.terminals.types import TerminalInfo
+from sandboxes.models import Sandbox
+from sandboxes.signals.selectors import signals_of
 
 register = template.Library()
 
@@ -46,6 +48,13 @@ def sandbox_tabs(context: Context, sandbox_id: str) -> dict[str, Any]:
     links = [(tab, reverse(tab.name, args=[sandbox_id])) for tab in TABS]
     here = max((href for _, href in links if path.startswith(href)), key=len, default="")
     return {"tabs": [(tab, href, href == here) for tab, href in links] if links[1:] else []}
+
+
+@register.inclusion_tag("console/parts/signals.html", takes_context=True)
+def sandbox_signals(context: Context, sandbox: Sandbox) -> dict[str, Any]:
+    """What says that a run may be stuck."""
+    found = signals_of(sandbox_id=sandbox.id)
+    return {"sandbox": sandbox, "signals": found, "request": context["request"]}
 
 
 @register.simple_tag

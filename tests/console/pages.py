@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from playwright.sync_api import Locator, Page, expect
 
 from accounts.models import User
@@ -33,6 +36,14 @@ def card(page: Page, command: str) -> Locator:
     return page.locator("article.card").filter(
         has=page.locator(".card-command").get_by_text(command, exact=True)
     )
+
+
+def shot(page: Page, name: str) -> None:
+    """Pictures in light and dark for whoever wants to look at them, where a folder is named."""
+    if folder := os.environ.get("ORKESTR_TEST_SHOTS"):
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            page.screenshot(path=Path(folder) / f"{name}-{scheme}.png", animations="disabled")
 
 
 def watched(page: Page) -> list[str]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-from pathlib import Path
 
 import pytest
 from django.test import Client
@@ -15,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from accounts.models import AuditEntry, User
 from sandboxes.notes import event_pin, note_add, note_remove, notes_of
 from tests.cast import Cast
-from tests.console.pages import card, open_timeline, sign_in, watched
+from tests.console.pages import card, open_timeline, shot, sign_in, watched
 from tests.stack import Stack
 from timeline.events import Kind, NewEvent
 from timeline.models import EventRow
@@ -34,14 +32,6 @@ def ended_sandbox(account: Cast) -> str:
 def _kinds(sandbox_id: str) -> list[str]:
     rows = EventRow.objects.filter(sandbox_id=sandbox_id, kind__startswith="note.")
     return list(rows.order_by("seq").values_list("kind", flat=True))
-
-
-def _shot(page: Page, name: str) -> None:
-    """For whoever wants to look at them: a folder named in the environment."""
-    if folder := os.environ.get("ORKESTR_TEST_SHOTS"):
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)
-            page.screenshot(path=Path(folder) / f"{name}-{scheme}.png")
 
 
 def test_people_write_and_pin_and_others_see_it_at_once(
@@ -83,9 +73,9 @@ def test_people_write_and_pin_and_others_see_it_at_once(
         page.get_by_role("button", name="Save").click()
         expect(viewer.locator(".a-note footer")).to_contain_text("edited")
         expect(row.locator(".note-text")).to_have_text("settled")
-        _shot(page, "notes")
+        shot(page, "notes")
         page.set_viewport_size({"width": 390, "height": 800})
-        _shot(page, "notes-phone")
+        shot(page, "notes-phone")
         page.set_viewport_size({"width": 1280, "height": 720})
         page.get_by_role("button", name="Remove this note").click()
         expect(viewer.locator(".a-note")).to_have_count(0)
@@ -112,15 +102,15 @@ def test_an_operator_holds_a_run_and_no_token_wakes_it(
     head.get_by_role("button", name="Hold this run").click()
     dialog = page.locator("#hold")
     expect(dialog).to_contain_text("Tokens cannot resume it")
-    _shot(page, "hold-dialog")
+    shot(page, "hold-dialog")
     dialog.get_by_label("Why").fill("looks at the disk")
     dialog.get_by_role("button", name="Hold this run").click()
     expect(head.locator(".held")).to_contain_text("held by Operator since just now")
     expect(head.get_by_role("button", name="Resume")).to_have_count(0)
     expect(page.locator(".row[data-kind='note.added']")).to_contain_text("Held this run")
-    _shot(page, "held")
+    shot(page, "held")
     page.set_viewport_size({"width": 390, "height": 800})
-    _shot(page, "held-phone")
+    shot(page, "held-phone")
     page.set_viewport_size({"width": 1280, "height": 720})
     with pytest.raises(OrkestrError, match="Operator holds this run"):
         Sandbox.resume(sandbox.id)

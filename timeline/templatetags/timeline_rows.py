@@ -148,6 +148,23 @@ def words(name: object) -> str:
     return name.replace("_", " ") if isinstance(name, str) else ""
 
 
+_SIGNALS: Final = {
+    "repeated": "Same command again",
+    "loop": "Going in circles",
+    "failing": "Failing streak",
+    "quiet": "No output",
+    "waiting": "Waits for input",
+    "denied": "Denied again and again",
+    "reverted": "Edited and reverted",
+}
+
+
+@register.filter
+def signal_name(rule: object) -> str:
+    """What a rule by which a run may be stuck is called."""
+    return _SIGNALS.get(str(rule), "May be stuck")
+
+
 @register.filter
 def octal(mode: int | str | None) -> str:
     """A file's permission bits as people type them: 0644."""

@@ -6,7 +6,7 @@ const SHOWS = {
   commands: (row) => row.matches(".card"),
   files: (row) => row.dataset.kind.startsWith("file."),
   network: (row) => row.dataset.kind.startsWith("network."),
-  lifecycle: (row) => /^(sandbox|limit|note)\./.test(row.dataset.kind),
+  lifecycle: (row) => /^(sandbox|limit|note|signal)\./.test(row.dataset.kind),
   failed: (row) => row.matches(FAILED),
 };
 

@@ -9,6 +9,9 @@ const list = () => document.getElementById("notes-list");
 const field = (name) => form.elements[name];
 const piece = (name) => form.querySelector(`[data-part="${name}"]`);
 
+// Which part of the page a family of events makes stale.
+const PARTS = { note: "notes-list", signal: "signals" };
+
 let pinned = new Set();
 let newest = Number(root.dataset.verified);
 
@@ -29,16 +32,17 @@ function follow() {
 }
 
 new MutationObserver((changes) => {
-  let stale = false;
+  const stale = new Set();
   for (const { addedNodes } of changes) {
     paint(addedNodes);
     for (const row of addedNodes) {
-      if (!row.dataset?.kind?.startsWith("note.") || Number(row.dataset.seq) <= newest) continue;
+      const part = PARTS[row.dataset?.kind?.split(".")[0]];
+      if (!part || Number(row.dataset.seq) <= newest) continue;
       newest = Number(row.dataset.seq);
-      stale = true;
+      stale.add(part);
     }
   }
-  if (stale) list().dispatchEvent(new CustomEvent("stale"));
+  for (const part of stale) document.getElementById(part).dispatchEvent(new CustomEvent("stale"));
 }).observe(rows, { childList: true });
 document.addEventListener("htmx:afterSettle", ({ detail }) => detail.elt.id === "notes-list" && follow());
 

@@ -1,0 +1,252 @@
+"""Reads what is new in all runs that go on, raises what the rules find and resolves what is over.
+
+A round takes a handful of queries however many runs there are, reads each event once, and reads of
+output only the end of what each command said last.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import orjson
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils import timezone
+
+from accounts.policy import Principal, Scope, require
+from sandboxes.errors import SandboxNotFound
+from sandboxes.models import LIVE, Sandbox, Status
+from sandboxes.selectors import sandbox_for
+from sandboxes.signals.models import Progress, Signal
+from sandboxes.signals.rules import Finding, Run, Told
+from timeline.events import Actor, Kind, NewEvent
+from timeline.services import event_append
+
+BATCH: Final = 200
+_STEP: Final = 5000
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_POLICY: Final = Actor("policy")
+
+_BEGIN: Final = """
+    INSERT INTO signals_progress (sandbox_id, seq, state, done)
+    SELECT s.id, 0, '{}', false FROM sandboxes_sandbox s
+    WHERE s.status = ANY(%s)
+      AND NOT EXISTS (SELECT 1 FROM signals_progress p WHERE p.sandbox_id = s.id)
+    ON CONFLICT DO NOTHING
+"""
+_DUE: Final = """
+    SELECT p.sandbox_id, p.seq, p.state, h.seq, s.status, s.started_at, s.account_id
+    FROM signals_progress p
+    JOIN sandboxes_sandbox s ON s.id = p.sandbox_id
+    JOIN timeline_head h ON h.sandbox_id = p.sandbox_id
+    WHERE NOT p.done
+      AND (h.seq > p.seq OR s.status = ANY(%s) OR (p.next_look <= %s AND s.status = 'running'))
+    ORDER BY p.sandbox_id LIMIT %s FOR UPDATE OF p SKIP LOCKED
+"""
+_EVENTS: Final = """
+    SELECT e.sandbox_id, e.seq, e.at, e.kind, e.span,
+        CASE WHEN e.kind IN ('command.started', 'code.run') THEN jsonb_build_object(
+                'command', left(e.data->>'command', 4000), 'code', left(e.data->>'code', 4000),
+                'cwd', e.data->>'cwd')
+            WHEN e.kind = 'file.written' THEN jsonb_build_object('path', e.data->>'path', 'diff',
+                CASE WHEN length(e.data->>'diff') <= 20000 THEN e.data->>'diff' END)
+            ELSE e.data - 'text' END
+    FROM unnest(%(ids)s::text[], %(after)s::bigint[], %(upto)s::bigint[]) AS w(id, after, upto)
+    JOIN timeline_event e ON e.sandbox_id = w.id AND e.seq > w.after AND e.seq <= w.upto
+    WHERE e.kind IN ('command.started', 'command.exited', 'code.run', 'code.done',
+        'file.written', 'network.allowed', 'network.denied')
+"""
+_OUTPUT: Final = """
+    SELECT DISTINCT ON (e.sandbox_id, e.span) e.sandbox_id, e.seq, e.at, e.kind, e.span,
+        jsonb_build_object('tail', right(e.data->>'text', 200))
+    FROM unnest(%(ids)s::text[], %(after)s::bigint[], %(upto)s::bigint[]) AS w(id, after, upto)
+    JOIN timeline_event e ON e.sandbox_id = w.id AND e.seq > w.after AND e.seq <= w.upto
+    WHERE e.kind IN ('command.output', 'code.output') AND e.span IS NOT NULL
+    ORDER BY e.sandbox_id, e.span, e.seq DESC
+"""
+
+
+class SignalNotFound(SandboxNotFound):
+    """No such signal of this run."""
+
+    def __init__(self) -> None:
+        Exception.__init__(self, "There is no such signal of this run.")
+
+
+def signals_look() -> int:
+    """One round over every run with news; returns how many were looked at."""
+    with connection.cursor() as cursor:
+        cursor.execute(_BEGIN, [[status.value for status in LIVE]])
+    looked = 0
+    while count := _look_batch():
+        looked += count
+        if count < BATCH or looked >= 50 * BATCH:
+            break
+    return looked
+
+
+@transaction.atomic
+def _look_batch() -> int:
+    now = timezone.now()
+    ended = [Status.TERMINATED.value, Status.FAILED.value]
+    with connection.cursor() as cursor:
+        cursor.execute(_DUE, [ended, now, BATCH])
+        due = [_Due(*row) for row in cursor.fetchall()]
+    if not due:
+        return 0
+    heard = _read(due)
+    standing = _standing([one.sandbox_id for one in due])
+    rows, raised = [], []
+    for one in due:
+        for event in heard.get(one.sandbox_id, ()):
+            one.run.hear(event)
+        rows.append(one.progress())
+        findings = [] if one.over else one.findings(now)
+        raised += _settle(one, findings, standing.get(one.sandbox_id, {}), now)
+    Progress.objects.bulk_update(rows, ["seq", "state", "next_look", "done"])
+    for signal in raised:
+        _tell_raised(signal)
+    return len(due)
+
+
+@dataclass(slots=True)
+class _Due:
+    """A run to look at, and how far this round takes it."""
+
+    sandbox_id: str
+    seq: int
+    state: Any
+    head: int
+    status: str
+    started_at: datetime | None
+    account_id: str
+    run: Run = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.run = Run.from_json(self.state if isinstance(self.state, dict) else _json(self.state))
+
+    @property
+    def upto(self) -> int:
+        return min(self.head, self.seq + _STEP)
+
+    @property
+    def over(self) -> bool:
+        return self.status in (Status.TERMINATED, Status.FAILED) and self.upto == self.head
+
+    @property
+    def since(self) -> int:
+        return (self.started_at - _EPOCH) // _MICROSECOND if self.started_at else 0
+
+    def progress(self) -> Progress:
+        at = self.run.next_look(since=self.since, quiet_seconds=_quiet())
+        look = None if at is None or self.over else _EPOCH + timedelta(microseconds=at)
+        now = timezone.now()
+        if look is not None and look <= now:
+            # It was silent for that long already: what comes next is news, or another silence.
+            look = now + timedelta(seconds=_quiet())
+        return Progress(
+            sandbox_id=self.sandbox_id,
+            seq=self.upto,
+            state={} if self.over else self.run.to_json(),
+            next_look=look,
+            done=self.over,
+        )
+
+    def findings(self, now: datetime) -> list[Finding]:
+        at = (now - _EPOCH) // _MICROSECOND
+        since = self.since if self.status == Status.RUNNING else at
+        return list(self.run.findings(now=at, since=since, quiet_seconds=_quiet()))
+
+
+def _json(text: Any) -> dict[str, Any]:
+    return dict(orjson.loads(text)) if text else {}
+
+
+def _quiet() -> int:
+    return int(settings.ORKESTR_QUIET_SECONDS)
+
+
+def _read(due: Sequence[_Due]) -> dict[str, list[Told]]:
+    values: dict[str, Any] = {
+        "ids": [one.sandbox_id for one in due],
+        "after": [one.seq for one in due],
+        "upto": [one.upto for one in due],
+    }
+    heard: dict[str, list[Told]] = defaultdict(list)
+    with connection.cursor() as cursor:
+        for query in (_EVENTS, _OUTPUT):
+            cursor.execute(query, values)
+            for sandbox_id, seq, at, kind, span, data in cursor.fetchall():
+                fields = data if isinstance(data, dict) else _json(data)
+                told = Told(seq, (at - _EPOCH) // _MICROSECOND, kind, span, fields)
+                heard[sandbox_id].append(told)
+    for events in heard.values():
+        events.sort(key=lambda event: event.seq)
+    return heard
+
+
+def _standing(sandbox_ids: Sequence[str]) -> dict[str, dict[str, Signal]]:
+    found: dict[str, dict[str, Signal]] = defaultdict(dict)
+    for signal in Signal.objects.filter(sandbox_id__in=sandbox_ids, resolved_at=None):
+        found[signal.sandbox_id][signal.key] = signal
+    return found
+
+
+def _settle(
+    due: _Due, findings: Sequence[Finding], standing: dict[str, Signal], now: datetime
+) -> list[Signal]:
+    """Resolve what is over, keep what grew, and return what is new."""
+    held = {finding.key: finding for finding in findings}
+    over = [signal.pk for key, signal in standing.items() if key not in held]
+    if over:
+        Signal.objects.filter(pk__in=over).update(resolved_at=now)
+    new = []
+    for key, finding in held.items():
+        signal = standing.get(key)
+        if signal is None:
+            new.append(
+                Signal(
+                    sandbox_id=due.sandbox_id,
+                    account_id=due.account_id,
+                    rule=finding.rule,
+                    key=key,
+                    text=finding.text,
+                    evidence=finding.evidence,
+                    raised_at=now,
+                )
+            )
+        elif signal.evidence != finding.evidence:
+            changed = {"evidence": finding.evidence, "text": finding.text}
+            Signal.objects.filter(pk=signal.pk).update(**changed)
+    return new
+
+
+def _tell_raised(signal: Signal) -> None:
+    data = {"rule": signal.rule, "text": signal.text, "evidence": signal.evidence}
+    event = NewEvent(Kind.SIGNAL_RAISED, data, _POLICY)
+    signal.seq = event_append(sandbox_id=signal.sandbox_id, event=event).seq
+    signal.save()
+
+
+@transaction.atomic
+def signal_dismiss(*, principal: Principal, sandbox_id: str, signal_id: int) -> None:
+    """Out of sight until it is over and comes anew. ``Forbidden``, ``SandboxNotFound``."""
+    require(principal, Scope.SANDBOXES_WRITE)
+    sandbox: Sandbox = sandbox_for(principal=principal, sandbox_id=sandbox_id)
+    signal = Signal.objects.select_for_update().filter(pk=signal_id, sandbox=sandbox).first()
+    if signal is None:
+        raise SignalNotFound
+    if signal.dismissed_at is not None:
+        return
+    signal.dismissed_at = timezone.now()
+    signal.dismissed_by = principal.actor.to_json()
+    signal.save(update_fields=["dismissed_at", "dismissed_by"])
+    data = {"signal": signal.seq, "rule": signal.rule, "text": signal.text}
+    event_append(
+        sandbox_id=sandbox.id, event=NewEvent(Kind.SIGNAL_DISMISSED, data, principal.actor)
+    )

@@ -54,6 +54,11 @@ app.config_from_object(
                 "schedule": 3.0,
                 "options": {"expires": 5},
             },
+            "words": {
+                "task": "timeline.index_words",
+                "schedule": 2.0,
+                "options": {"expires": 5},
+            },
             # Retries, and whatever a worker was not told of when it was committed.
             "webhooks": {
                 "task": "sandboxes.webhooks.send",

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.contrib.sessions.models import Session
 from django.http import QueryDict
+from django.utils import timezone
 
 from accounts.announce import CONTROL, account_group, session_mark
 from accounts.database import in_database
@@ -37,6 +39,12 @@ def _principal(user: User) -> Principal | None:
     return principal_of_user(user=User.objects.get(pk=user.pk))
 
 
+def session_lives(scope: Mapping[str, Any]) -> bool:
+    """Whether the session that opened a socket is still good for a page."""
+    key = scope["session"].session_key
+    return Session.objects.filter(session_key=key, expire_date__gt=timezone.now()).exists()
+
+
 def is_this_session(scope: Mapping[str, Any], message: Mapping[str, Any]) -> bool:
     """Whether a control message tells of the end of the session that opened a socket."""
     if message["type"] != "session.ended":
@@ -59,6 +67,8 @@ class SandboxTimeline(TimelineConsumer):
         """Someone else's sandbox is as good as none."""
         principal = await principal_of_scope(self.scope)
         if principal is None or not allows(principal, Scope.SANDBOXES_READ):
+            return False
+        if not await in_database(session_lives, self.scope):
             return False
         try:
             await in_database(sandbox_for, principal=principal, sandbox_id=sandbox_id)

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.utils.safestring import SafeString
 
 from timeline.events import BEGINNINGS, Event, Kind
-from timeline.render import render_rows, render_stub
-from timeline.selectors import events_after, events_before, last_seq, spans_started
+from timeline.excerpt import excerpt
+from timeline.filters import Filter
+from timeline.matches import Found, found_after, found_before
+from timeline.moments import seq_at
+from timeline.render import render_part, render_row, render_rows, render_stub
+from timeline.selectors import (
+    events_after,
+    events_before,
+    last_seq,
+    output_tails,
+    spans_exited,
+    spans_started,
+)
 
 PAGE = 200
 MOST = 500
+TAIL = 5
+"""Events of output that a command shows where only commands are asked for."""
 
 SHOWS = {
     "": "All",
@@ -23,18 +38,6 @@ SHOWS = {
     "failed": "Failed",
 }
 """What the timeline can be narrowed to."""
-
-_FAMILIES = {
-    "files": ("file.",),
-    "network": ("network.",),
-    "lifecycle": ("sandbox.", "limit.", "note.", "signal."),
-}
-
-
-def kinds_of(show: str) -> list[str]:
-    """The kinds that a filter is sure to want; none means that all must be read."""
-    families = _FAMILIES.get(show, ())
-    return [kind.value for kind in Kind if families and kind.startswith(families)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +50,85 @@ class Slice:
 
 
 def slice_before(
-    *, sandbox_id: str, before: int | None = None, limit: int = PAGE, kinds: Sequence[str] = ()
+    *, sandbox_id: str, before: int | None = None, limit: int = PAGE, wanted: Filter | None = None
 ) -> Slice:
     """The newest events, or the newest in front of a seq."""
+    if wanted is not None and wanted.is_active:
+        return _narrowed(
+            sandbox_id, wanted, found_before(sandbox_id=sandbox_id, wanted=wanted, before=before)
+        )
     end = last_seq(sandbox_id=sandbox_id) + 1 if before is None else before
-    events = events_before(sandbox_id=sandbox_id, before=end, limit=limit, kinds=kinds)
+    events = events_before(sandbox_id=sandbox_id, before=end, limit=limit)
     first = events[0].seq if len(events) == limit else 1
     return Slice(_html(sandbox_id, events), first, end - 1)
 
 
 def slice_after(
-    *, sandbox_id: str, after: int, limit: int = PAGE, kinds: Sequence[str] = ()
+    *, sandbox_id: str, after: int, limit: int = PAGE, wanted: Filter | None = None
 ) -> Slice:
     """The events behind a seq, oldest first."""
+    if wanted is not None and wanted.is_active:
+        return _narrowed(
+            sandbox_id, wanted, found_after(sandbox_id=sandbox_id, wanted=wanted, after=after)
+        )
     newest = last_seq(sandbox_id=sandbox_id)
-    events = events_after(sandbox_id=sandbox_id, after=after, limit=limit, kinds=kinds)
+    events = events_after(sandbox_id=sandbox_id, after=after, limit=limit)
     reached = events[-1].seq if events else after
     last = reached if len(events) == limit else max(reached, newest)
     return Slice(_html(sandbox_id, events), after + 1, last)
+
+
+def slice_around(*, sandbox_id: str, at: datetime, limit: int = PAGE) -> tuple[Slice, int]:
+    """The events around a moment, most of them before it, and the last seq that it had seen."""
+    seq = seq_at(sandbox_id=sandbox_id, at=at)
+    behind = max(0, seq - limit * 3 // 4)
+    return slice_after(sandbox_id=sandbox_id, after=behind, limit=limit), seq
+
+
+def _narrowed(sandbox_id: str, wanted: Filter, found: Found) -> Slice:
+    """What was found, each command or cell as a card: how it began, how it ended, and of its
+    output what was found in it or its last lines."""
+    spans = sorted({event.span for event in found.events if event.span and _of_command(event)})
+    started = spans_started(sandbox_id=sandbox_id, spans=spans) if spans else {}
+    exited = spans_exited(sandbox_id=sandbox_id, spans=spans) if spans else {}
+    searched = bool(wanted.terms.parts)
+    tails = [] if searched else _tails(sandbox_id, started, exited)
+    counted = Counter(event.span for event in tails)
+    whole = {span for span in spans if not searched and counted[span] <= TAIL}
+    cut = tails if searched else _last_of_each(tails)
+    events = {event.seq: event for event in [*started.values(), *exited.values(), *cut]}
+    events |= {event.seq: excerpt(event, wanted.terms) for event in found.events}
+    part = "matches" if searched else "tail"
+    html = "".join(
+        render_part(event, part="" if event.span in whole else part)
+        if event.kind in (Kind.COMMAND_STARTED, Kind.CODE_RUN)
+        else render_row(event)
+        for _, event in sorted(events.items())
+    )
+    return Slice(SafeString(html), found.first, found.last)
+
+
+def _of_command(event: Event) -> bool:
+    return event.kind.startswith(("command.", "terminal.", "code."))
+
+
+def _tails(
+    sandbox_id: str, started: Mapping[str, Event], exited: Mapping[str, Event]
+) -> list[Event]:
+    """One more of each than is shown, to know whether that is all."""
+    newest = last_seq(sandbox_id=sandbox_id)
+    spans = {
+        span: (event.seq, exited[span].seq if span in exited else newest)
+        for span, event in started.items()
+    }
+    return output_tails(sandbox_id=sandbox_id, spans=spans, limit=TAIL + 1) if spans else []
+
+
+def _last_of_each(tails: Sequence[Event]) -> list[Event]:
+    by_span: dict[str | None, list[Event]] = {}
+    for event in sorted(tails, key=lambda event: event.seq):
+        by_span.setdefault(event.span, []).append(event)
+    return [event for events in by_span.values() for event in events[-TAIL:]]
 
 
 def _html(sandbox_id: str, events: Sequence[Event]) -> SafeString:

@@ -75,6 +75,11 @@ def to_html(text: str, *, sgr: str = "") -> str:
     return "".join(_span(style, piece) for style, piece in _pieces(text, style))
 
 
+def plain(text: str) -> str:
+    """Output without its escape sequences, as somebody would search it."""
+    return _SEQUENCE.sub("", text) if "\x1b" in text else text
+
+
 def escape(text: str) -> str:
     """Text for HTML, with what has no shape of its own (controls, bidi, zero width) shown."""
     for character, entity in _ESCAPES:

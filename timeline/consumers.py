@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 from urllib.parse import parse_qs
 
 import orjson
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.db import Error as DatabaseError
 
 from timeline.frames import frame
 from timeline.hub import get_hub
@@ -20,6 +22,7 @@ CONTROL_GROUP: Final = "control"
 MALFORMED: Final = 4400
 ENDED: Final = 4401
 NOT_FOUND: Final = 4404
+RECHECK_SECONDS: Final = 20.0
 _LONGEST_MESSAGE: Final = 256
 _MOST_DIGITS: Final = 18
 
@@ -33,6 +36,7 @@ class TimelineConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channel
     sandbox_id: str
     _viewer: Viewer | None = None
     _serving: asyncio.Task[None] | None = None
+    _checking: asyncio.Task[None] | None = None
 
     async def authorize(self, sandbox_id: str) -> bool:
         """Whether this socket may watch; a no looks like a sandbox that does not exist."""
@@ -57,13 +61,15 @@ class TimelineConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channel
             await self._end("not_found", NOT_FOUND)
         else:
             self._serving = asyncio.create_task(self._serve(after))
+            self._checking = asyncio.create_task(self._recheck())
 
     async def disconnect(self, code: int) -> None:
         """The socket is gone, whoever closed it."""
-        if self._serving is not None:
-            self._serving.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._serving
+        for task in (self._checking, self._serving):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
 
     async def dispatch(self, message: Mapping[str, Any]) -> None:
         """Websocket messages go where Channels sends them; all others are control messages.
@@ -97,6 +103,20 @@ class TimelineConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channel
         except Exception:
             log.exception("The timeline of %s ended; its viewer comes back", self.sandbox_id)
             await self.close(1011)
+
+    async def _recheck(self) -> None:
+        """Control messages are hints: a session that ran out or a right that was taken away ends
+        this socket though nobody said so."""
+        while True:
+            await asyncio.sleep(RECHECK_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311
+            try:
+                allowed = await self.authorize(self.sandbox_id)
+            except DatabaseError as error:
+                log.warning("Who watches is checked later: %s", str(error).strip())
+                continue
+            if not allowed:
+                await self._end("ended", ENDED)
+                return
 
     async def _end(self, why: str, code: int) -> None:
         if self._serving is not None:

@@ -62,6 +62,8 @@ class Kind(StrEnum):
 
 #: The kinds whose events begin a span that the timeline shows as one card.
 BEGINNINGS: Final = (Kind.COMMAND_STARTED, Kind.TERMINAL_OPENED, Kind.CODE_RUN)
+#: The kinds whose events end one.
+ENDINGS: Final = (Kind.COMMAND_EXITED, Kind.TERMINAL_CLOSED, Kind.CODE_DONE)
 #: Kinds that make up most of a log and are looked for by their place, never by their kind alone.
 OUTPUT_KINDS: Final = (Kind.COMMAND_OUTPUT, Kind.CODE_OUTPUT)
 
@@ -74,6 +76,11 @@ class Actor:
     id: str = ""
     name: str = ""
     prefix: str = ""
+
+    @property
+    def key(self) -> str:
+        """One of its kind: the id of a token or person, else the type."""
+        return self.id or self.type
 
     def to_json(self) -> dict[str, str]:
         """Only the parts that are set; ``type`` always is."""

@@ -1,9 +1,11 @@
-"""The two tables of the log. Written by ``timeline.store`` and ``timeline.services`` only."""
+"""The tables of the log. Written by ``timeline.store``, ``.services`` and ``.indexing`` only."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
+from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.search import SearchVectorField
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.fields.json import KeyTextTransform
@@ -98,3 +100,25 @@ class Mark(models.Model):
 
     def __str__(self) -> str:
         return f"{self.what} at #{self.seq} of {self.sandbox_id}"
+
+
+class WordBlock(models.Model):
+    """The words of the events ``first``…``last`` of one sandbox, for search in its output.
+
+    Blocks follow one another without a gap from 1 on; what lies behind the last is not indexed yet.
+    """
+
+    pk = models.CompositePrimaryKey("sandbox_id", "last")
+    sandbox_id = models.TextField()
+    last = models.BigIntegerField()
+    first = models.BigIntegerField()
+    words = SearchVectorField()
+
+    class Meta:
+        db_table = "timeline_words"
+        indexes: ClassVar[list[models.Index]] = [
+            GinIndex(fields=["words"], name="timeline_words_gin")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.sandbox_id} #{self.first}…#{self.last}"

@@ -15,6 +15,12 @@ from timeline.events import OUTPUT_KINDS, Event, Kind
 
 _FOLDER: Final = "timeline/rows"
 _KINDS: Final = frozenset(kind.value for kind in Kind)
+_TOOLS: Final = (
+    ("command", "prompt", "Copy the command"),
+    ("output", "copy", "Copy the output"),
+    ("download", "download", "Download the whole output"),
+)
+LONG_LINE: Final = 4096
 _STREAMS: Final = ("stdout", "stderr")
 _OUTPUTS: Final = (*OUTPUT_KINDS, Kind.TERMINAL_OUTPUT)
 _FULL_SCREEN: Final = '<span class="out-left">A full-screen program drew here</span>'
@@ -34,7 +40,7 @@ def render_row(event: Event) -> str:
     try:
         if event.kind in _OUTPUTS:
             return _output(event)
-        return _structural(event, stub=False)
+        return _structural(event)
     except Exception:
         log.exception("Event %s #%d cannot be shown as it is", event.sandbox_id, event.seq)
         return _other(event)
@@ -42,17 +48,23 @@ def render_row(event: Event) -> str:
 
 def render_stub(event: Event) -> str:
     """The card of a command that began before the page: its head, for its rows to go into."""
-    return _structural(event, stub=True)
+    return _structural(event, part="stub")
 
 
-def _structural(event: Event, *, stub: bool) -> str:
+def render_part(event: Event, *, part: str) -> str:
+    """The card of a command of whose output only a part follows: its ``tail`` or ``matches``."""
+    return _structural(event, part=part)
+
+
+def _structural(event: Event, *, part: str = "") -> str:
     template = _template(event.kind if event.kind in _KINDS else "other")
-    html: str = template.render({"event": event, "data": event.data, "stub": stub})
+    context = {"event": event, "data": event.data, "part": part, "tools": _TOOLS}
+    html: str = template.render(context)
     return html
 
 
 def _other(event: Event) -> str:
-    html: str = _template("other").render({"event": event, "data": {}, "stub": False})
+    html: str = _template("other").render({"event": event, "data": {}, "part": ""})
     return html
 
 
@@ -73,15 +85,28 @@ def _output(event: Event) -> str:
     full_screen = data.get("full_screen") is True
     body = _FULL_SCREEN if full_screen else ansi.to_html(text, sgr=str(data.get("sgr") or ""))
     span = f' data-span="{escape_attribute(event.span)}"' if event.span else ""
+    long = " data-long" if has_long_line(str(data.get("text", ""))) else ""
     return (
         f'<span class="out" id="e{event.seq}" data-seq="{event.seq}" data-kind="{event.kind}"'
-        f' data-at="{event.at}"{span} data-stream="{stream if stream in _STREAMS else "stdout"}">'
-        f"{_left_out(data)}{body}</span>"
+        f' data-at="{event.at}"{span} data-stream="{stream if stream in _STREAMS else "stdout"}"'
+        f"{long}>{_left_out(data)}{body}</span>"
     )
 
 
+def has_long_line(text: str) -> bool:
+    """Whether a browser would lay out this text and its neighbours as one endless line: such a
+    chunk is a block of its own, which costs no more than it holds."""
+    return len(text) > LONG_LINE and any(len(line) > LONG_LINE for line in text.split("\n"))
+
+
 def _left_out(data: Mapping[str, Any]) -> str:
+    """What was left out lies on the host from this offset on, until the sandbox ends."""
     dropped = int(data.get("dropped") or 0)
     if not dropped:
         return ""
-    return f'<span class="out-left">{dropped:,} bytes of output are not on the timeline</span>'
+    begins = max(0, int(data.get("offset") or 0) - dropped)
+    return (
+        f'<span class="out-left">{dropped:,} bytes of output are not on the timeline '
+        f'<button type="button" data-rest="{begins}">Load</button> '
+        f'<button type="button" data-tool="download">Download all</button></span>'
+    )

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import orjson
 from django.db import connection
 from django.db.models import QuerySet
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import MD5
 
-from timeline.events import BEGINNINGS, OUTPUT_KINDS, Actor, Event, Kind
+from timeline.events import BEGINNINGS, ENDINGS, OUTPUT_KINDS, Actor, Event, Kind
 from timeline.models import EventRow, Head
 
 PAGE = 200
@@ -50,6 +52,19 @@ _MISSING = """
             UNION ALL SELECT %(last)s + 1
         ) AS held
     ) AS pairs WHERE seq > before + 1 ORDER BY seq
+"""
+_TAIL_WINDOW = 500
+_TAILS = """
+    SELECT e.seq, e.at, e.kind, e.actor, e.span, e.data
+    FROM unnest(%(spans)s::text[], %(firsts)s::bigint[], %(lasts)s::bigint[])
+        AS part (name, first, last)
+    CROSS JOIN LATERAL (
+        SELECT * FROM timeline_event
+        WHERE sandbox_id = %(id)s AND seq BETWEEN part.first AND part.last
+            AND span = part.name
+            AND kind IN ('command.output', 'code.output', 'code.result', 'code.error')
+        ORDER BY seq DESC LIMIT %(limit)s
+    ) AS e
 """
 
 
@@ -109,7 +124,8 @@ def events_after(
     *, sandbox_id: str, after: int = 0, limit: int = PAGE, kinds: Sequence[str] = ()
 ) -> list[Event]:
     """The events behind a ``seq``, oldest first."""
-    return _events(_rows(sandbox_id).filter(seq__gt=after), kinds=kinds, limit=limit, order="seq")
+    rows = _rows(sandbox_id).filter(seq__gt=after)
+    return events_of_kinds(rows, kinds=kinds, limit=limit, order="seq")
 
 
 def events_before(
@@ -119,7 +135,7 @@ def events_before(
     rows = _rows(sandbox_id)
     if before is not None:
         rows = rows.filter(seq__lt=before)
-    return _events(rows, kinds=kinds, limit=limit, order="-seq")[::-1]
+    return events_of_kinds(rows, kinds=kinds, limit=limit, order="-seq")[::-1]
 
 
 def writes_before(
@@ -133,7 +149,7 @@ def writes_before(
     rows = rows.filter(digest=hashlib.md5(path.encode(), usedforsecurity=False).hexdigest())
     if before is not None:
         rows = rows.filter(seq__lt=before)
-    return [_event(row) for row in rows.order_by("-seq")[:limit]]
+    return [event_of(row) for row in rows.order_by("-seq")[:limit]]
 
 
 def files_written(*, sandbox_id: str, limit: int = PAGE) -> list[WrittenFile]:
@@ -151,19 +167,19 @@ def files_written(*, sandbox_id: str, limit: int = PAGE) -> list[WrittenFile]:
 def event_at(*, sandbox_id: str, seq: int) -> Event | None:
     """One event; None where there is none."""
     row = _rows(sandbox_id).filter(seq=seq).first()
-    return _event(row) if row else None
+    return event_of(row) if row else None
 
 
 def events_at(*, sandbox_id: str, seqs: Sequence[int]) -> dict[int, Event]:
     """Those of these events that exist, by their ``seq``; the caller bounds how many."""
     rows = _rows(sandbox_id).filter(seq__in=list(seqs)) if seqs else []
-    return {row.seq: _event(row) for row in rows}
+    return {row.seq: event_of(row) for row in rows}
 
 
 def events_range(*, sandbox_id: str, first: int, last: int) -> list[Event]:
     """Every event from ``first`` to ``last``, both included; the caller bounds the range."""
     rows = _rows(sandbox_id).filter(seq__gte=first, seq__lte=last).order_by("seq")
-    return [_event(row) for row in rows]
+    return [event_of(row) for row in rows]
 
 
 def last_seq(*, sandbox_id: str) -> int:
@@ -181,7 +197,40 @@ def spans_started(*, sandbox_id: str, spans: Sequence[str]) -> dict[str, Event]:
     """The event that began each span (a command, a terminal, a cell), of those that have one."""
     kinds = [kind.value for kind in BEGINNINGS]
     rows = _rows(sandbox_id).filter(span__in=spans, kind__in=kinds)
-    return {event.span: event for event in map(_event, rows) if event.span}
+    return {event.span: event for event in map(event_of, rows) if event.span}
+
+
+def spans_exited(*, sandbox_id: str, spans: Sequence[str]) -> dict[str, Event]:
+    """The event that ended each span, of those that have one."""
+    kinds = [kind.value for kind in ENDINGS]
+    rows = _rows(sandbox_id).filter(span__in=spans, kind__in=kinds)
+    return {event.span: event for event in map(event_of, rows) if event.span}
+
+
+def events_of_span(
+    *, sandbox_id: str, span: str, kind: str, after: int, last: int | None, limit: int = PAGE
+) -> list[Event]:
+    """One kind of a span's events behind a ``seq``, up to ``last`` if it is known; oldest first."""
+    rows = _rows(sandbox_id).filter(span=span, kind=kind, seq__gt=after)
+    if last is not None:
+        rows = rows.filter(seq__lte=last)
+    return [event_of(row) for row in rows.order_by("seq")[:limit]]
+
+
+def output_tails(
+    *, sandbox_id: str, spans: Mapping[str, tuple[int, int]], limit: int
+) -> list[Event]:
+    """The last events of output of each span, which lies between the two seqs given with it."""
+    values: dict[str, Any] = {
+        "id": sandbox_id,
+        "spans": list(spans),
+        "firsts": [max(first, last - _TAIL_WINDOW) for first, last in spans.values()],
+        "lasts": [last for _, last in spans.values()],
+        "limit": limit,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_TAILS, values)
+        return [event_of_columns(sandbox_id, row) for row in cursor.fetchall()]
 
 
 def lifecycle(*, sandbox_id: str, limit: int = 50) -> list[Event]:
@@ -212,15 +261,15 @@ def _written(sandbox_id: str) -> QuerySet[EventRow]:
     return _rows(sandbox_id).filter(kind=Kind.FILE_WRITTEN.value)
 
 
-def _events(
+def events_of_kinds(
     rows: QuerySet[EventRow], *, kinds: Sequence[str], limit: int, order: str
 ) -> list[Event]:
     """One page. Each kind but output has its own index walk; the pages of all are merged."""
     if not kinds:
-        return [_event(row) for row in rows.order_by(order)[:limit]]
+        return [event_of(row) for row in rows.order_by(order)[:limit]]
     walks = [_of_kind(rows, kind).order_by(order)[:limit] for kind in dict.fromkeys(kinds)]
     merged = walks[0].union(*walks[1:], all=True) if len(walks) > 1 else walks[0]
-    events = sorted(map(_event, merged), key=lambda event: event.seq, reverse=order == "-seq")
+    events = sorted(map(event_of, merged), key=lambda event: event.seq, reverse=order == "-seq")
     return events[:limit]
 
 
@@ -231,7 +280,8 @@ def _of_kind(rows: QuerySet[EventRow], kind: str) -> QuerySet[EventRow]:
     return rows.filter(kind=kind).exclude(kind__in=["command.output", "code.output"])
 
 
-def _event(row: EventRow) -> Event:
+def event_of(row: EventRow) -> Event:
+    """A row as the rest of the program sees it."""
     return Event(
         sandbox_id=row.sandbox_id,
         seq=row.seq,
@@ -240,4 +290,19 @@ def _event(row: EventRow) -> Event:
         actor=Actor.from_json(row.actor),
         span=row.span,
         data=row.data,
+    )
+
+
+def event_of_columns(sandbox_id: str, columns: Sequence[Any]) -> Event:
+    """The same from ``seq, at, kind, actor, span, data`` as a cursor gives them."""
+    seq, at, kind, actor, span, data = columns
+    micros = (at - _EPOCH) // _MICROSECOND
+    return Event(
+        sandbox_id,
+        seq,
+        micros,
+        kind,
+        Actor.from_json(orjson.loads(actor)),
+        span,
+        orjson.loads(data),
     )

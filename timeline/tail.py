@@ -22,6 +22,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from timeline.indexing import note
 from timeline.leases import RENEW_SECONDS, Leases
 from timeline.live import poke, publish
 from timeline.log import CURSOR_TTL_SECONDS, cursor_key, shard_key
@@ -152,6 +153,8 @@ def _tell(redis: Redis, results: Sequence[Stored]) -> None:
             publish(pipe, sandbox_id=result.sandbox_id, first=result.first, lines=result.lines)
         elif not result.gap:
             poke(pipe, sandbox_id=result.sandbox_id, head=result.head)
+    if news := {result.sandbox_id for result in results if result.lines}:
+        note(pipe, news)
     for sandbox_id, position in {item.sandbox_id: item.position for item in results}.items():
         pipe.hset(cursor_key(sandbox_id), "stored", position)
         pipe.expire(cursor_key(sandbox_id), CURSOR_TTL_SECONDS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from asgiref.sync import async_to_sync
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
@@ -19,8 +21,12 @@ from sandboxes.errors import SandboxError, SandboxNotFound
 from sandboxes.host.types import HostError
 from sandboxes.selectors import sandbox_for
 from sandboxes.services import sandbox_set_timeout, sandbox_terminate
+from timeline.filters import Filter
+from timeline.matches import actors_of
 
 LAST_SEQ = 2**62
+SPEEDS = (1, 2, 4, 8, 16, 64)
+LAST_MOMENT_MS = 253_402_300_000_000
 
 
 @require_safe
@@ -29,15 +35,17 @@ def sandbox(request: HttpRequest, principal: Principal, sandbox_id: str) -> Http
     """The timeline: its newest page, which a script keeps live."""
     require(principal, Scope.SANDBOXES_READ)
     found = sandbox_for(principal=principal, sandbox_id=sandbox_id)
-    show = request.GET.get("show", "")
+    wanted = _wanted(request)
+    part = history.slice_before(sandbox_id=found.id, wanted=wanted)
     context = {
         "sandbox": found,
-        "slice": history.slice_before(sandbox_id=found.id),
+        "slice": part,
+        "actors": actors_of(found.id),
         "started_ms": int(found.created_at.timestamp() * 1000),
-        "shows": [(value or "all", label) for value, label in history.SHOWS.items()],
-        "show": show if show in history.SHOWS and show else "all",
+        "shows": history.SHOWS.items(),
+        "wanted": wanted,
+        "speeds": SPEEDS,
         **notes_context(principal, found.id),
-        "q": request.GET.get("q", "")[:100],
     }
     return render(request, "console/sandbox.html", context)
 
@@ -45,20 +53,35 @@ def sandbox(request: HttpRequest, principal: Principal, sandbox_id: str) -> Http
 @require_safe
 @signed_in
 def sandbox_rows(request: HttpRequest, principal: Principal, sandbox_id: str) -> HttpResponse:
-    """A page of rows before or after a seq; ``x-from`` and ``x-to`` say what it covers."""
+    """Rows before or after a seq, or around the moment ``at``; headers say what they cover."""
     require(principal, Scope.SANDBOXES_READ)
     found = sandbox_for(principal=principal, sandbox_id=sandbox_id)
     try:
-        before, after, limit = (_number(request, name) for name in ("before", "after", "limit"))
+        before, after, at, limit = (
+            _number(request, name) for name in ("before", "after", "at", "limit")
+        )
     except ValueError:
-        return HttpResponseBadRequest("before, after and limit are whole numbers.")
+        return HttpResponseBadRequest("before, after, at and limit are whole numbers.")
     limit = min(max(limit or history.PAGE, 1), history.MOST)
-    kinds = history.kinds_of(request.GET.get("show", ""))
+    if at is not None:
+        part, seq = history.slice_around(sandbox_id=found.id, at=_moment(at), limit=limit)
+        return _rows(part, {"x-at": str(seq)})
+    wanted = _wanted(request)
     if after is not None:
-        part = history.slice_after(sandbox_id=found.id, after=after, limit=limit, kinds=kinds)
+        part = history.slice_after(sandbox_id=found.id, after=after, limit=limit, wanted=wanted)
     else:
-        part = history.slice_before(sandbox_id=found.id, before=before, limit=limit, kinds=kinds)
-    return HttpResponse(part.html, headers={"x-from": str(part.first), "x-to": str(part.last)})
+        part = history.slice_before(sandbox_id=found.id, before=before, limit=limit, wanted=wanted)
+    return _rows(part, {})
+
+
+def _rows(part: history.Slice, headers: dict[str, str]) -> HttpResponse:
+    covered = {"x-from": str(part.first), "x-to": str(part.last)}
+    return HttpResponse(part.html, headers=covered | headers)
+
+
+def _moment(at: int) -> datetime:
+    """Milliseconds since the epoch; beyond what a clock can say is its end."""
+    return datetime.fromtimestamp(min(at, LAST_MOMENT_MS) / 1000, UTC)
 
 
 @require_safe
@@ -102,6 +125,14 @@ def sandbox_end(request: HttpRequest, principal: Principal, sandbox_id: str) -> 
     except HostError as error:
         messages.error(request, error.message)
     return redirect(tab_to_return_to(request, sandbox_id))
+
+
+def _wanted(request: HttpRequest) -> Filter:
+    """What the address narrows the timeline to."""
+    query = request.GET
+    return Filter.of(
+        show=query.get("show", ""), actor=query.get("actor", ""), text=query.get("q", "")
+    )
 
 
 def _number(request: HttpRequest, name: str) -> int | None:

@@ -148,7 +148,8 @@ class Ledger:
         with suppress(OSError):  # the next start tries again
             for row in over[: max(0, len(self._rows) - LISTED)]:
                 self._put({"forgotten": row.id})
-                (self._directory / f"{row.id}.out").unlink(missing_ok=True)
+                for kept in ("out", "secrets"):
+                    (self._directory / f"{row.id}.{kept}").unlink(missing_ok=True)
             if self._lines > LINES:
                 self._rewrite()
 

@@ -65,6 +65,21 @@ class Masker:
         """The same for text, such as a command's line."""
         return self.mask(text.encode("utf-8", "replace")).decode("utf-8", "replace")
 
+    @property
+    def longest(self) -> int:
+        """Bytes of the longest secret."""
+        return self._longest
+
+    def leave(self, data: bytes, at: int) -> tuple[int, bytes]:
+        """Where to begin to read at ``at`` or behind it, not inside a secret, and what to show for
+        the secret that ``at`` lies inside of."""
+        for match in self._pattern.finditer(data):
+            if match.start() >= at:
+                break
+            if match.end() > at:
+                return match.end(), MASK
+        return at, b""
+
     def split(self, data: bytes) -> int:
         """How many bytes of ``data`` can be masked now; the rest may be the start of a secret."""
         at = 0

@@ -20,6 +20,7 @@ from typing import Any, Final
 from sandboxes.host.agent.frames import Ended
 from sandboxes.host.masking import Masker, secrets_of
 from sandboxes.host.output import STREAMS, TIMELINE_LIMIT, Gathered, StreamText, parted
+from sandboxes.host.outputs import keep_secrets
 from sandboxes.host.positions import Position
 from sandboxes.host.types import Box, ExecRequest, Stream
 from timeline.events import Actor, Kind, NewEvent, now_us
@@ -106,6 +107,7 @@ class Recorder:
             "at": self.at,
         }
         self.position.begin(asked, self._state())
+        keep_secrets(self.directory(self._box), self.request.command_id, self.request.env)
 
     @classmethod
     def restore(

@@ -16,6 +16,7 @@ from pathlib import Path
 from sandboxes.host import (
     background_calls,
     code_calls,
+    output_calls,
     ports,
     transfer_calls,
     volume_calls,
@@ -299,6 +300,7 @@ class Server:
 
 _CALLS = {
     **background_calls.CALLS,
+    **output_calls.CALLS,
     **ports.CALLS,
     **terminal_calls.CALLS,
     **code_calls.CALLS,

@@ -7,6 +7,7 @@ from typing import ClassVar
 from django.db import models
 
 from accounts.models import Account
+from sandboxes.models import Sandbox
 
 
 class Meter(models.Model):
@@ -67,3 +68,23 @@ class Spending(models.Model):
 
     def __str__(self) -> str:
         return f"{self.account_id}: {self.eur} EUR"
+
+
+class Sample(models.Model):
+    """A meter's totals at one moment, every ten seconds, for the history of a run.
+
+    Totals, not rates: between any two rows of a ``generation`` lies exactly what was used
+    meanwhile, however many rows between them are left out. ``slot`` is the Unix second that the
+    ten seconds began at; the last row of a run has one more. Goes with the sandbox.
+    """
+
+    pk = models.CompositePrimaryKey("sandbox_id", "slot")
+    sandbox = models.ForeignKey(Sandbox, on_delete=models.CASCADE, related_name="+", db_index=False)
+    slot = models.BigIntegerField()
+    at = models.DateTimeField()
+    generation = models.BigIntegerField()
+    cpu_us = models.BigIntegerField()
+    memory_kib_ms = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.sandbox_id} at {self.at:%Y-%m-%d %H:%M:%S}"

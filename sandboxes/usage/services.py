@@ -69,6 +69,17 @@ SET cpu_us = usage_usage.cpu_us + EXCLUDED.cpu_us,
     eur = usage_usage.eur + EXCLUDED.eur
 """
 
+# The first of ten seconds stays, and the last word of a run has a place of its own.
+_SAMPLE: Final = """
+INSERT INTO usage_sample (sandbox_id, slot, at, generation, cpu_us, memory_kib_ms)
+SELECT t.sandbox_id, %s + t.ended::int, %s, t.generation, t.cpu_us, t.memory_kib_ms
+FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bool[])
+    AS t (sandbox_id, generation, cpu_us, memory_kib_ms, ended)
+JOIN sandboxes_sandbox b ON b.id = t.sandbox_id
+ON CONFLICT (sandbox_id, slot) DO NOTHING
+"""
+SLOT_SECONDS: Final = 10
+
 
 def usage_collect(*, host: HostClient) -> None:
     """One round: ask the host, count what is new, let it forget what has ended. ``HostError``.
@@ -90,9 +101,11 @@ def _batches(meters: Sequence[MeterInfo]) -> Iterator[Sequence[MeterInfo]]:
 
 @transaction.atomic
 def usage_count(*, meters: Sequence[MeterInfo], at: datetime) -> None:
-    """Add what these have moved to the rows of the hour of ``at``; a stray without a row pays
-    nothing, and nobody. Locking and counting are two statements on purpose: the second sees what
-    whoever held the locks has stored."""
+    """Add what these have moved to the rows of the hour of ``at``, and keep them as samples.
+
+    A stray without a row pays nothing, and nobody. Locking and counting are two statements on
+    purpose: the second sees what whoever held the locks has stored.
+    """
     ids = [one.sandbox_id for one in meters]
     generations = [one.generation for one in meters]
     cpu = [one.cpu_us for one in meters]
@@ -102,3 +115,5 @@ def usage_count(*, meters: Sequence[MeterInfo], at: datetime) -> None:
         cursor.execute(_BEGIN, [ids])
         cursor.execute(_LOCK, [ids])
         cursor.execute(_COUNT, [ids, generations, cpu, memory, ended, at])
+        slot = int(at.timestamp()) // SLOT_SECONDS * SLOT_SECONDS
+        cursor.execute(_SAMPLE, [slot, at, ids, generations, cpu, memory, ended])

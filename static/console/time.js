@@ -65,11 +65,18 @@ const setText = (element, text) => {
   if (element.textContent !== text) element.textContent = text;
 };
 
+let shown = null;
+
+/** Has what runs say how long it ran at a moment of the past; null for now. */
+export const showAt = (ms) => {
+  shown = ms;
+};
+
 /** Brings every running clock below `root` up to date. */
 export function tick(root = document) {
   const at = now();
   for (const element of root.querySelectorAll("[data-since]"))
-    setText(element, duration(at - millis(element.dataset.since)));
+    setText(element, duration((shown ?? at) - millis(element.dataset.since)));
   for (const element of root.querySelectorAll("time[data-ago]"))
     setText(element, ago(Date.parse(element.dateTime)));
   for (const element of root.querySelectorAll("time[data-countdown]")) {

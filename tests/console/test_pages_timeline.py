@@ -212,6 +212,56 @@ def test_filters_narrow_it_and_stand_in_the_address(
     expect(card(page, "false")).to_be_hidden()
 
 
+def test_search_goes_through_the_whole_run_and_leads_to_the_place(
+    page: Page, account: Cast, sandbox_client: OrkestrClient
+) -> None:
+    sandbox = _box(sandbox_client)
+    sandbox.exec("printf 'a\\nb\\nc\\nlong \\033[32mneed\\033[0mle lost\\nd\\ne\\nf\\n'")
+    for part in range(3):
+        _fill(sandbox.id, lines=398, name=f"part{part}")
+    open_timeline(page, account.viewer, sandbox.id)
+    page.keyboard.press("/")
+    page.keyboard.type("needle lost")
+    page.keyboard.press("Enter")
+    found = page.locator("article.card")
+    expect(card(page, "part2")).to_have_count(0)
+    expect(found).to_have_count(1)
+    expect(found).to_have_attribute("data-chosen", "")
+    expect(found.locator(".out")).to_have_text("⋯\nb\nc\nlong needle lost\nd\ne\n⋯\n")
+    expect(page).to_have_url(re.compile(r"\?q=needle\+lost$"))
+    assert page.evaluate("CSS.highlights.get('found').size") >= 2
+
+    _fill(sandbox.id, lines=2, name="later")
+    sandbox.exec("echo another needle lost")
+    expect(card(page, "echo another needle lost")).to_be_visible()
+    expect(card(page, "later")).to_have_count(0)
+
+    found.first.get_by_role("link", name="Show in place").click()
+    expect(page).to_have_url(re.compile(rf"/sandboxes/{sandbox.id}/#e\d+$"))
+    expect(page.locator(".card[data-linked]")).to_be_in_viewport()
+    expect(page.locator(".card[data-linked] .out")).to_contain_text("f")
+    expect(card(page, "part0")).to_be_attached()
+
+
+def test_it_narrows_to_who_did_it_also_to_people_who_come_later(
+    page: Page, account: Cast, sandbox_client: OrkestrClient
+) -> None:
+    sandbox = _box(sandbox_client)
+    _reads(sandbox.id, count=3)
+    open_timeline(page, account.owner, sandbox.id)
+    anna = Actor("person", id="usr_anna", name="Anna")
+    note = NewEvent(Kind.NOTE_ADDED, {"text": "look here"}, anna)
+    events_append(sandbox_id=sandbox.id, events=[note])
+    page.get_by_label("Done by").select_option("Anna")
+    expect(page.locator('[data-kind="file.read"]')).to_have_count(0)
+    expect(page.locator('[data-kind="note.added"]')).to_have_text(re.compile("look here"))
+    page.goto(f"/sandboxes/{sandbox.id}/?actor=tok_1&show=files")
+    expect(page.locator('[data-kind="file.read"]')).to_have_count(3)
+    expect(page.get_by_label("Done by")).to_have_value("tok_1")
+    page.goto(f"/sandboxes/{sandbox.id}/?actor=nobody")
+    expect(page.get_by_text("Nothing here matches.")).to_be_visible()
+
+
 def test_a_link_to_one_event_shows_and_marks_it(
     page: Page, account: Cast, sandbox_client: OrkestrClient
 ) -> None:

@@ -20,6 +20,7 @@ from psycopg import Connection
 from redis import Redis
 
 from tests.timeline.helpers import batch_of, eventually, output
+from timeline import consumers
 from timeline import hub as hub_module
 from timeline.consumers import TimelineConsumer
 from timeline.frames import utf16_units
@@ -316,3 +317,23 @@ async def test_many_viewers_at_once_all_hold_everything(
         await asyncio.sleep(0)
     for browser in await asyncio.wait_for(asyncio.gather(*watching), 30):
         assert browser.is_gapless_from(0)
+
+
+async def test_a_right_that_was_taken_away_ends_the_socket_without_a_message(
+    database: Connection[Any], sandbox_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([True, True, False])
+
+    async def authorize(self: Console, sandbox_id: str) -> bool:
+        return next(answers)
+
+    monkeypatch.setattr(Console, "authorize", authorize)
+    monkeypatch.setattr(consumers, "RECHECK_SECONDS", 0.02)
+    socket = WebsocketCommunicator(APPLICATION, f"/ws/{sandbox_id}/")
+    assert (await socket.connect())[0]
+    frames = []
+    while (message := await socket.receive_output(timeout=10))["type"] == "websocket.send":
+        frames.append(orjson.loads(message["text"])["t"])
+    assert (message["type"], message["code"]) == ("websocket.close", 4401)
+    assert frames[-1] == "bye"
+    await socket.disconnect()

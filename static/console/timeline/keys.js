@@ -11,7 +11,7 @@ export function keys(does) {
       if (event.key === "Escape" && event.target.matches("input")) event.target.blur();
       return;
     }
-    if (event.key === "Enter" && event.target.closest?.("a, button, summary")) return;
+    if (["Enter", " "].includes(event.key) && event.target.closest?.("a, button, summary")) return;
     const action = does[event.key];
     if (!action) return;
     event.preventDefault();

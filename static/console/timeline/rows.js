@@ -14,6 +14,7 @@ const TARGET = {
 };
 const STARTS = new Set(["command.started", "terminal.opened", "code.run"]);
 const ENDS = new Set(["command.exited", "terminal.closed", "code.done"]);
+const HIDDEN = 20; // events of output kept of a command that a filter hides while it runs
 const seqOf = (element) => Number(element.dataset.seq);
 
 /** Turns a server's fragment into its row elements. */
@@ -53,10 +54,10 @@ export class Rows {
     this.tail = 0;
   }
 
-  /** Places rows, ignoring those already held. Answers the ones that were new. */
+  /** Places rows, ignoring those already held. Answers what is new on the page. */
   add(rows) {
     this.hint = null;
-    return rows.filter((row) => row.dataset.seq && this.#place(row));
+    return rows.map((row) => row.dataset.seq && this.#place(row)).filter(Boolean);
   }
 
   /** Says that every seq from `from` to `to` is now held. */
@@ -77,16 +78,16 @@ export class Rows {
     const target = card && TARGET[row.dataset.kind];
     this.#insert(target ? card.querySelector(`[data-slot="${target}"]`) : this.list, row);
     if (target) this.#joined(card, row);
-    return true;
+    return row;
   }
 
   // A stub stands for a command whose start lies further up; the real row moves it to its place.
   #known(held, row) {
-    if (!("stub" in held.dataset) || "stub" in row.dataset) return false;
+    if (!("stub" in held.dataset) || "stub" in row.dataset) return null;
     delete held.dataset.stub;
     this.#insert(this.list, held);
     this.touched.add(held);
-    return true;
+    return held;
   }
 
   #joined(card, row) {
@@ -126,10 +127,14 @@ export class Rows {
     this.tail = cut - 1;
   }
 
-  /** Drops what lies before `seq`: pages that were fetched for a filter only. */
-  dropBefore(seq) {
-    this.#drop((row) => seqOf(row) < seq, true);
-    this.head = seq;
+  /** Takes rows out that are not wanted. A command that runs stays hidden, with little output. */
+  hide(tops) {
+    for (const top of tops) {
+      const runs = top.dataset.state === "running";
+      top.toggleAttribute("data-out", runs);
+      if (!runs) this.#forget(top);
+      else for (const row of [...top.querySelectorAll(".out")].slice(0, -HIDDEN)) row.remove();
+    }
   }
 
   #seqs() {

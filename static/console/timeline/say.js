@@ -28,3 +28,11 @@ export function healed(note, count) {
   clearTimeout(timer);
   timer = setTimeout(() => (note.hidden = true), 12_000);
 }
+
+/** The header is not what it was. */
+export const stale = () => document.getElementById("sandbox-head")?.dispatchEvent(new CustomEvent("stale"));
+
+/** The header follows what happens to the sandbox. */
+export function lifecycle(incoming) {
+  if (incoming.some((row) => row.dataset.kind.startsWith("sandbox."))) stale();
+}

@@ -1,12 +1,15 @@
 // The timeline of one sandbox: history and live rows, follow and hold, verified to #N.
 import { say } from "../app.js";
 import { tick } from "../time.js";
+import { toggleAside } from "./aside.js";
 import { dresser, fold, measure } from "./cards.js";
 import { Filters } from "./filters.js";
+import { Journey } from "./journey.js";
 import { keys, walk } from "./keys.js";
 import { page } from "./pages.js";
 import { parse, Rows } from "./rows.js";
-import { announce, healed, WORDS } from "./say.js";
+import { announce, healed, lifecycle, stale, WORDS } from "./say.js";
+import { Skips } from "./skips.js";
 import { Stream } from "./stream.js";
 import { View } from "./view.js";
 
@@ -20,33 +23,60 @@ const list = root.querySelector(".tl-rows");
 const part = (name) => root.querySelector(`[data-part="${name}"]`);
 
 const rows = new Rows(list, dresser(Number(root.dataset.started)));
-const view = new View(scroller, list, () => paintState());
-const filters = new Filters(part("filters"), list, () => refilter());
-view.attached = () => rows.tail >= edge;
-
+const view = new View(scroller, list, () => {
+  paintState();
+  journey.turned();
+});
+const filters = new Filters(part("filters"), () => refilter());
+view.attached = () => rows.tail >= edge && !journey.active;
+const journey = new Journey(root, {
+  rows,
+  view,
+  edge: () => edge,
+  replace,
+  append(fresh, to) {
+    view.keep(() => append(fresh, to));
+    verified();
+  },
+  live,
+  changed: paintState,
+  failed: () => say("That moment could not be loaded. Try again.", "warning"),
+});
 let edge = Number(root.dataset.verified); // the last gapless seq that came in
-let solid = 1; // below it, rows were fetched for a filter and have gaps
 let link = "connecting";
 let unseen = { events: 0, output: false };
 let loading = false;
 let asked = false; // the reader wants to see further back than the page goes by itself
 
-// --- rows come in ------------------------------------------------------------------------------
-
-function take(incoming) {
+function take(incoming, { found = false } = {}) {
   const fresh = rows.add(incoming);
-  if (filters.active) filters.apply(tops(fresh));
+  for (const row of fresh) filters.meet(row);
+  if (filters.active && !found) narrow(fresh);
+  else filters.trust(fresh);
   queueMicrotask(() => measureSoon());
   return fresh;
 }
 
-const tops = (some) => new Set(some.map((row) => row.closest(".tl-rows > *")).filter(Boolean));
-
+function narrow(fresh) {
+  const unwanted = new Set(filters.unwanted(fresh));
+  for (const row of fresh) {
+    const top = row.closest(".tl-rows > *");
+    if (top && !unwanted.has(top)) top.removeAttribute("data-out");
+  }
+  rows.hide(unwanted);
+}
+let marked = false;
+async function mark() {
+  if (!marked && !filters.parts.length) return;
+  marked = true;
+  (await import("./highlight.js")).highlight(list, filters.parts);
+}
 let measuring = 0;
 function measureSoon() {
   measuring ||= requestAnimationFrame(() => {
     measuring = 0;
     view.keep(() => measure(rows.touched));
+    mark();
   });
 }
 
@@ -56,8 +86,9 @@ function receive({ from, to, html }) {
   const detached = rows.tail < edge;
   edge = Math.max(edge, to);
   if (!detached) view.keep(() => append(incoming, to));
-  else if (view.following) newer();
-  if (!view.following) countUnseen(incoming);
+  else if (view.following && !journey.active) newer();
+  if (!view.following || journey.active) countUnseen(incoming);
+  journey.strip.take(incoming);
   if (link === "live") {
     announce(part("voice"), incoming);
     lifecycle(incoming);
@@ -69,44 +100,27 @@ function append(incoming, to) {
   take(incoming);
   rows.tail = Math.max(rows.tail, to);
   if (rows.size <= MOST) return;
-  if (view.following) {
-    rows.dropOldest(KEEP);
-    solid = Math.max(solid, rows.head);
-  } else if (scroller.scrollTop > scroller.scrollHeight / 2) rows.dropOldest(KEEP);
+  if (view.following) rows.dropOldest(KEEP);
+  else if (scroller.scrollTop > scroller.scrollHeight / 2) rows.dropOldest(KEEP);
   else rows.dropNewest(KEEP);
 }
 
-function skipRow(from, to) {
-  const row = part("skip").content.firstElementChild.cloneNode(true);
-  Object.assign(row.dataset, { seq: from, from, to });
-  row.id = `skip${from}`;
-  row.querySelector("[data-count]").textContent = (to - from + 1).toLocaleString();
-  return row;
-}
+const skips = new Skips(part("skip"), root.dataset.rows, (row, html, rest) =>
+  view.keep(() => {
+    row.remove();
+    take(parse(html));
+    rows.add(rest);
+  }),
+);
 
 function skipped({ from, to }) {
-  const row = skipRow(from, to);
+  const row = skips.row(from, to);
   edge = Math.max(edge, to);
   if (rows.tail >= from - 1) view.keep(() => append([row], to));
   verified();
 }
 
-async function loadSkipped(row) {
-  const { from, to } = row.dataset;
-  row.toggleAttribute("data-busy", true);
-  try {
-    const got = await page(root.dataset.rows, { after: Number(from) - 1, limit: Math.min(500, to - from + 1) });
-    view.keep(() => {
-      row.remove();
-      take(parse(got.html));
-      if (got.to && got.to < to) rows.add([skipRow(got.to + 1, Number(to))]);
-    });
-  } finally {
-    row.toggleAttribute("data-busy", false);
-  }
-}
-
-// A gap: what lies in it comes from history, until the page holds every seq up to `to`.
+// A gap comes from history.
 let wanted = 0;
 let repairing = false;
 async function repair(to) {
@@ -126,17 +140,16 @@ async function repair(to) {
   }
 }
 
-// --- pages of history --------------------------------------------------------------------------
-
 async function load(ask, use) {
   if (loading) return;
   loading = true;
+  const mine = turn;
   root.toggleAttribute("data-loading", true);
   try {
-    const got = await page(root.dataset.rows, ask);
-    view.keep(() => use(got));
-  } catch {
-    say("Older events could not be loaded. Scroll again to retry.", "warning");
+    const got = await page(root.dataset.rows, ask).catch(() => null);
+    if (mine !== turn) return; // other rows have been asked for meanwhile
+    if (got) view.keep(() => use(got));
+    else say("Older events could not be loaded. Scroll again to retry.", "warning");
   } finally {
     loading = false;
     root.toggleAttribute("data-loading", false);
@@ -147,23 +160,21 @@ async function load(ask, use) {
 }
 
 function older() {
-  if (rows.head <= 1 || loading) return undefined;
-  if ((filters.active || view.following) && rows.size > KEEP && !asked) return undefined;
+  if (rows.head <= 1 || loading || journey.replay.playing) return undefined;
+  if (view.following && rows.size > KEEP && !asked) return undefined;
   asked = false;
-  const filter = filters.query;
-  return load({ before: rows.head, filter }, (got) => {
-    const fresh = take(parse(got.html));
-    rows.head = got.from && fresh.length ? got.from : 1;
-    if (!filters.active) solid = rows.head;
+  return load({ before: rows.head, filter: filters.query }, (got) => {
+    const fresh = take(parse(got.html), { found: true });
+    rows.head = got.from && (fresh.length || filters.active) ? got.from : 1;
     if (rows.size > MOST && !view.following) rows.dropNewest(KEEP);
   });
 }
 
 function newer() {
-  if (rows.tail >= edge) return undefined;
-  return load({ after: rows.tail }, (got) => {
-    take(parse(got.html));
-    rows.tail = got.to || edge;
+  if (rows.tail >= edge || journey.active) return undefined;
+  return load({ after: rows.tail, filter: filters.query }, (got) => {
+    take(parse(got.html), { found: true });
+    rows.tail = Math.min(got.to || edge, edge);
     if (rows.size > MOST) rows.dropOldest(KEEP);
   });
 }
@@ -172,20 +183,31 @@ function edges() {
   if (scroller.scrollTop < NEAR_EDGE) older();
   else if (scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR_EDGE) newer();
 }
-
-/** Shows the page that ends before `before`, in place of what is there. */
+let turn = 0; // of pages that replace all rows, the last one asked for counts
 async function jump(before) {
-  const got = await page(root.dataset.rows, { before });
+  const mine = (turn += 1);
+  root.toggleAttribute("data-loading", true);
+  try {
+    const got = await page(root.dataset.rows, { before, filter: filters.query });
+    if (mine !== turn) return false;
+    replace(got);
+    return true;
+  } finally {
+    if (mine === turn) root.toggleAttribute("data-loading", false);
+    paintEnds();
+  }
+}
+
+function replace(got) {
   rows.clear();
-  take(parse(got.html));
+  take(got.rows ?? parse(got.html), { found: true });
   rows.cover(got.from, got.to);
-  solid = got.from;
-  filters.paint();
   paintEnds();
   verified();
 }
 
 async function live() {
+  journey.end();
   if (rows.tail < edge) await jump(edge + 1);
   if (rows.tail < edge) await newer(); // what came in meanwhile
   unseen = { events: 0, output: false };
@@ -194,16 +216,14 @@ async function live() {
   paintState();
 }
 
-function refilter() {
-  view.keep(() => {
-    if (rows.head < solid) rows.dropBefore(solid);
-  });
-  paintEnds();
-  if (view.following) view.pin();
-  edges();
+async function refilter() {
+  try {
+    if (await jump(edge + 1)) await live();
+    edges();
+  } catch {
+    say("The timeline could not be searched. Try again.", "warning");
+  }
 }
-
-// --- what the reader is told -------------------------------------------------------------------
 
 function verified() {
   const shown = Math.min(edge, Math.max(rows.tail, 0));
@@ -213,16 +233,17 @@ function verified() {
 }
 
 function paintState() {
-  const state = link === "live" ? (view.following ? "live" : "held") : "offline";
+  const following = view.following && !journey.active;
+  const state = link === "live" ? (following ? "live" : "held") : "offline";
   root.dataset.live = state;
   part("state").textContent = WORDS[link === "live" ? state : link];
   const pill = part("unseen");
-  if (view.following && rows.tail >= edge) unseen = { events: 0, output: false };
-  pill.hidden = view.following;
+  if (following && rows.tail >= edge) unseen = { events: 0, output: false };
+  pill.hidden = following;
   part("unseen-count").textContent = unseen.events
     ? `${unseen.events.toLocaleString()} new`
     : unseen.output ? "New output" : "Back to live";
-  part("follow").setAttribute("aria-pressed", view.following);
+  part("follow").setAttribute("aria-pressed", following);
 }
 
 function paintEnds() {
@@ -230,28 +251,16 @@ function paintEnds() {
   part("older").hidden = rows.head <= 1;
   const shown = !filters.active || list.querySelector(":scope > :not([data-out])");
   part("nothing").hidden = Boolean(shown);
-  part("search-older").hidden = rows.head <= 1;
 }
 
 function countUnseen(incoming) {
   const events = incoming.filter((row) => !row.dataset.kind.endsWith(".output")).length;
   unseen = { events: unseen.events + events, output: unseen.output || incoming.length > events };
 }
-
 let fetched = 0;
-function heal(count) {
-  fetched = count;
-  if (count) healed(part("healed"), count);
-}
-
-// --- the header follows what happens to the sandbox --------------------------------------------
-
-function lifecycle(incoming) {
-  if (incoming.some((row) => row.dataset.kind.startsWith("sandbox.")))
-    document.getElementById("sandbox-head")?.dispatchEvent(new CustomEvent("stale"));
-}
-
-// --- permalinks and choosing -------------------------------------------------------------------
+const heal = (count) => {
+  if ((fetched = count)) healed(part("healed"), count);
+};
 
 function choose(card, { focus = true } = {}) {
   for (const old of list.querySelectorAll("[data-chosen]")) delete old.dataset.chosen;
@@ -265,7 +274,15 @@ async function permalink() {
   const match = /^#e(\d+)$/.exec(location.hash);
   if (!match) return;
   const seq = Number(match[1]);
-  if (!document.getElementById(`e${seq}`) && seq <= edge) await jump(seq + 60);
+  if (!document.getElementById(`e${seq}`) && seq <= edge) {
+    const { hash } = location;
+    if (filters.clear()) history.replaceState(null, "", hash);
+    await jump(seq + 60);
+  }
+  point(seq);
+}
+
+function point(seq) {
   const row = document.getElementById(`e${seq}`);
   if (!row) return say(`Event #${seq} is not there.`, "warning");
   const card = row.parentElement.closest(".card");
@@ -273,10 +290,16 @@ async function permalink() {
   for (const old of list.querySelectorAll("[data-linked]")) delete old.dataset.linked;
   row.dataset.linked = "";
   choose(row.closest(".tl-rows > *"), { focus: false });
-  view.show(row);
+  return view.show(row);
 }
 
-// --- everything starts -------------------------------------------------------------------------
+async function context(card) {
+  const seq = Number(card.dataset.seq);
+  filters.clear();
+  history.replaceState(null, "", `#e${seq}`);
+  await jump(seq + 60);
+  point(seq);
+}
 
 const stream = new Stream(root.dataset.socket, () => edge, {
   state(word) {
@@ -297,17 +320,16 @@ let lost = null; // the last seq held when the connection went away
 function arrived(seq) {
   link = "live";
   if (lost !== null && !fetched) heal(seq - lost);
-  if (lost !== null) document.getElementById("sandbox-head")?.dispatchEvent(new CustomEvent("stale"));
+  if (lost !== null) stale();
   [lost, fetched] = [null, 0];
   paintState();
 }
 
 function start() {
-  rows.adopt();
+  filters.trust(rows.adopt());
   rows.cover(Number(root.dataset.from) || 1, edge);
-  solid = rows.head;
-  filters.paint();
   measure(rows.touched);
+  mark();
   tick(root);
   root.dataset.ready = "";
   view.pin();
@@ -315,6 +337,7 @@ function start() {
   verified();
   permalink();
   stream.open();
+  journey.start();
   if (filters.active) edges();
 }
 
@@ -322,8 +345,13 @@ list.addEventListener("click", (event) => {
   const more = event.target.closest(".card-more, .card-command[data-tall]");
   if (more) view.keep(() => fold(more.closest(".card")));
   if (event.target.closest("summary")) view.hold();
+  const whole = event.target.closest("[data-part=context]");
+  if (whole) {
+    event.preventDefault();
+    context(whole.closest(".card"));
+  }
   const skip = event.target.closest("[data-part=load-skip]");
-  if (skip) loadSkipped(skip.closest("[data-from]"));
+  if (skip) skips.load(skip.closest("[data-from]"));
 });
 scroller.addEventListener("scroll", edges, { passive: true });
 part("unseen").addEventListener("click", live);
@@ -333,29 +361,32 @@ function further() {
   older();
 }
 part("older").addEventListener("click", further);
-part("search-older").addEventListener("click", further);
+filters.field.form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  await filters.submit();
+  choose(walk(list, scroller, -1));
+});
 scroller.addEventListener("wheel", ({ deltaY }) => {
   if (deltaY < 0 && scroller.scrollTop < 1 && rows.head > 1) further();
 }, { passive: true });
-part("follow").addEventListener("click", () => (view.following ? view.hold() : live()));
+const follow = () => (view.following && !journey.active ? view.hold() : live());
+part("follow").addEventListener("click", follow);
 addEventListener("hashchange", permalink);
 setInterval(() => tick(list), 200);
 
-const box = document.getElementById("box-body");
-function aside() {
-  const shown = getComputedStyle(document.getElementById("details")).display !== "none";
-  box.dataset.aside = shown ? "closed" : "open";
-}
-document.addEventListener("click", ({ target }) => target.closest?.("[data-toggle-aside]") && aside());
-
+root.addEventListener("click", async ({ target }) => {
+  const tool = target.closest("[data-tool], [data-rest]");
+  if (tool) (await import("./tools.js")).use(tool, root, (change) => view.keep(change));
+});
 const chosen = () => list.querySelector("[data-chosen]");
 keys({
   j: () => choose(walk(list, scroller, 1)),
   k: () => choose(walk(list, scroller, -1)),
   e: () => chosen()?.matches(".card") && view.keep(() => fold(chosen())),
   Enter: () => chosen()?.matches(".card") && view.keep(() => fold(chosen())),
-  f: () => (view.following ? view.hold() : live()),
-  d: aside,
+  f: follow,
+  " ": () => journey.toggle(),
+  d: toggleAside,
   End: live,
   Home: () => {
     view.hold();

@@ -74,6 +74,12 @@ export class View {
     return (inner && firstBelow(inner.children, edge)) ?? row;
   }
 
+  /** The row in the middle of what is shown. */
+  middle() {
+    const box = this.scroller.getBoundingClientRect();
+    return firstBelow(this.list.children, box.top + box.height / 2);
+  }
+
   /** Brings an element into the middle and holds there. */
   show(element) {
     this.hold();

@@ -1,0 +1,81 @@
+"""What a run used over its whole length, from samples that were kept of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from typing import Any, Final
+
+from django.db import connection
+
+from sandboxes.models import Sandbox
+from sandboxes.usage.services import SLOT_SECONDS
+
+POINTS: Final = 400
+# One index step for each point, however long the run was.
+_TOTALS: Final = """
+    WITH ends AS (
+        SELECT min(slot) AS first, max(slot) AS last FROM usage_sample WHERE sandbox_id = %(id)s
+    ), each AS (
+        SELECT s.* FROM ends
+        CROSS JOIN LATERAL (
+            SELECT generate_series(first, last, %(slot)s * greatest(
+                1, ceil((last - first) / (%(slot)s * %(points)s)::float)::bigint
+            )) AS upto UNION SELECT last
+        ) AS marks
+        CROSS JOIN LATERAL (
+            SELECT at, generation, cpu_us, memory_kib_ms FROM usage_sample
+            WHERE sandbox_id = %(id)s AND slot <= marks.upto ORDER BY slot DESC LIMIT 1
+        ) AS s
+    )
+    SELECT DISTINCT at, generation, cpu_us, memory_kib_ms FROM each ORDER BY at
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class UsagePoint:
+    """The mean over the time from ``began`` to ``at``: busy cores, and bytes of memory."""
+
+    began: datetime
+    at: datetime
+    cores: float
+    memory: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Totals:
+    at: datetime
+    generation: int
+    cpu_us: int
+    memory_kib_ms: int
+
+
+def usage_history(sandbox: Sandbox, *, points: int = POINTS) -> list[UsagePoint]:
+    """About that many points from a run's begin to its last sample, oldest first.
+
+    A sample is kept every ten seconds; a run that was shorter has its last one.
+    """
+    with connection.cursor() as cursor:
+        values: dict[str, Any] = {"id": sandbox.id, "slot": SLOT_SECONDS, "points": points}
+        cursor.execute(_TOTALS, values)
+        totals = [_Totals(*row) for row in cursor.fetchall()]
+    if totals:
+        totals.insert(0, _Totals(sandbox.created_at, totals[0].generation, 0, 0))
+    return _points(totals)
+
+
+def _points(totals: Sequence[_Totals]) -> list[UsagePoint]:
+    """Between two generations of a meter nothing is known."""
+    return [
+        UsagePoint(
+            was.at,
+            now.at,
+            (now.cpu_us - was.cpu_us) / micros,
+            (now.memory_kib_ms - was.memory_kib_ms) * 1024 * 1000 // micros,
+        )
+        for was, now in pairwise(totals)
+        if was.generation == now.generation
+        and (micros := round((now.at - was.at).total_seconds() * 1e6)) > 0
+    ]

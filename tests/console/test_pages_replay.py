@@ -1,0 +1,109 @@
+"""Moving through a run on its strip, and playing it again, in a real browser."""
+
+from __future__ import annotations
+
+from orkestr import Sandbox
+from orkestr._client import OrkestrClient
+from playwright.sync_api import Page, expect
+
+from sandboxes.models import Sandbox as SandboxRow
+from tests.cast import Cast
+from tests.console.pages import card, open_timeline, watched
+from tests.waiting import until
+from timeline.events import Actor, Kind, NewEvent, now_us
+from timeline.models import EventRow
+from timeline.selectors import at_time, last_seq
+from timeline.services import events_append
+
+AGENT = Actor("token", id="tok_1", name="agent", prefix="ork_abcdefgh")
+SECOND = 1_000_000
+
+
+def _command(name: str, at: int, *, exit_code: int = 0, lines: int = 3) -> list[NewEvent]:
+    """One that takes a second."""
+    span = f"cmd_{name}"
+    started = {"command_id": span, "command": name, "cwd": "/", "env_names": [], "pid": 7}
+    events = [NewEvent(Kind.COMMAND_STARTED, started, AGENT, span, at)]
+    for number in range(lines):
+        data = {"stream": "stdout", "text": f"{name} {number}\n", "bytes": 12}
+        events.append(NewEvent(Kind.COMMAND_OUTPUT, data, AGENT, span, at + number + 1))
+    done = {"exit_code": exit_code, "signal": None, "duration_ms": 1000, "timed_out": False}
+    return [*events, NewEvent(Kind.COMMAND_EXITED, done, AGENT, span, at + SECOND)]
+
+
+def _run(sandbox_id: str) -> None:
+    """Twenty seconds of work, nine idle minutes, and a last command now."""
+    began = now_us() - 570 * SECOND
+    until(lambda: last_seq(sandbox_id=sandbox_id) >= 2, what="its creation is stored")
+    created = at_time(began - SECOND)
+    EventRow.objects.filter(sandbox_id=sandbox_id).update(at=created)
+    SandboxRow.objects.filter(id=sandbox_id).update(created_at=created)
+    events = []
+    for number in range(20):
+        failed = int(number == 7)
+        events += _command(f"step{number}", began + number * SECOND, exit_code=failed, lines=40)
+    events_append(sandbox_id=sandbox_id, events=[*events, *_command("last", now_us() - SECOND)])
+
+
+def test_the_strip_goes_to_any_moment_while_recording_goes_on(
+    page: Page, account: Cast, sandbox_client: OrkestrClient
+) -> None:
+    sandbox = Sandbox.create(template="debian-12", timeout_seconds=600, client=sandbox_client)
+    _run(sandbox.id)
+    complaints = watched(page)
+    timeline = open_timeline(page, account.viewer, sandbox.id)
+    slider = page.get_by_role("slider", name="Moment of the run")
+    expect(page.get_by_role("button", name="Cut idle")).to_be_visible()
+
+    slider.focus()
+    page.keyboard.press("Home")
+    expect(timeline).to_have_attribute("data-live", "held")
+    expect(page.locator("#e1")).to_be_in_viewport()
+    events_append(sandbox_id=sandbox.id, events=_command("meanwhile", now_us(), lines=0))
+    expect(page.get_by_role("button", name="2 new")).to_be_visible()
+    expect(card(page, "meanwhile")).to_have_count(0)
+
+    box = page.locator(".strip-track").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 4, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + 20, steps=6)
+    page.mouse.up()
+    expect(card(page, "step7")).to_be_attached()
+    text = slider.get_attribute("aria-valuetext") or ""
+    assert "step" in text
+    page.keyboard.press("End")
+    expect(timeline).to_have_attribute("data-live", "live")
+    expect(card(page, "meanwhile")).to_be_visible()
+    assert complaints == []
+
+
+def test_a_run_is_played_again_with_its_idle_time_cut(
+    page: Page, account: Cast, sandbox_client: OrkestrClient
+) -> None:
+    sandbox = Sandbox.create(template="debian-12", timeout_seconds=600, client=sandbox_client)
+    _run(sandbox.id)
+    sandbox.terminate()
+    timeline = open_timeline(page, account.owner, sandbox.id)
+    slider = page.get_by_role("slider", name="Moment of the run")
+    expect(page.get_by_role("button", name="Cut idle")).to_be_visible()
+    page.get_by_label("Speed of the replay").select_option("16×")
+    slider.focus()
+    page.keyboard.press("Home")
+    expect(page.locator("#e1")).to_be_in_viewport(timeout=15_000)
+    page.get_by_role("button", name="Replay", exact=True).click()
+    expect(timeline).to_have_attribute("data-replay", "playing")
+    expect(card(page, "last")).to_have_count(0)
+    expect(timeline).to_have_attribute("data-live", "held")
+    page.keyboard.press("Escape")
+    expect(card(page, "step3")).to_be_visible(timeout=20_000)
+
+    page.get_by_role("button", name="Pause the replay").click()
+    expect(timeline).to_have_attribute("data-replay", "paused")
+    assert card(page, "last").count() == 0
+    page.get_by_role("button", name="Replay", exact=True).click()
+    expect(card(page, "last").locator(".exit .pill")).to_contain_text("exit 0", timeout=40_000)
+    expect(timeline).to_have_attribute("data-replay", "paused", timeout=20_000)
+    assert page.locator(".tl-rows").evaluate("e => e.querySelectorAll('[data-seq]').length") < 1500
+    page.get_by_role("button", name="Back to live").click()
+    expect(timeline).to_have_attribute("data-live", "live")

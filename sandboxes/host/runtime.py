@@ -121,8 +121,17 @@ class Runc:
         self.root = root
         self.path = shutil.which("runc", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
         self._criu = criu
+        self._is_fit = False
 
     def trouble(self) -> str | None:
+        """Found out once: every create asks, and the answer takes a process."""
+        if not self._is_fit:
+            trouble = self._trouble()
+            self._is_fit = trouble is None
+            return trouble
+        return None
+
+    def _trouble(self) -> str | None:
         if self.path is None:
             return "runc is not installed; install it with the distribution's packages."
         done = subprocess.run(

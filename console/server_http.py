@@ -81,15 +81,19 @@ class HttpRequest(WebRequest):  # type: ignore[misc]
             if self._is_lingering:
                 super().finish()
         else:
-            super().requestReceived(command, path, version)
+            self.content.seek(0)
+            self._begin(command, path, version)
 
     def _begin_streamed(self) -> None:
         """Starts the application now that the headers are there."""
         self.body = Body(self.channel)
         self.content = StandIn()
-        self.method, self.uri = self.channel._command, self.channel._path
-        self.clientproto = self.channel._version
-        self.path = self.uri.split(b"?", 1)[0]
+        self._begin(self.channel._command, self.channel._path, self.channel._version)
+
+    def _begin(self, command: bytes, path: bytes, version: bytes) -> None:
+        """Without Twisted's parsing of forms and of addresses, which Django does once more."""
+        self.method, self.uri, self.clientproto = command, path, version
+        self.path = path.split(b"?", 1)[0]
         self.args: dict[bytes, list[bytes]] = {}
         self.process()
 

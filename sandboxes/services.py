@@ -4,7 +4,7 @@ what waits for the host is a coroutine and holds no transaction meanwhile."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Final
@@ -16,26 +16,27 @@ from django.utils import timezone
 from accounts.announce import account_group, announce
 from accounts.database import in_database
 from accounts.ids import new_id
-from accounts.models import Plan, Size
 from accounts.origin import Origin
 from accounts.policy import Principal, Scope, require
-from accounts.services import audit_record
 from sandboxes import allowlist, limits
 from sandboxes.errors import SandboxNotFound, WrongState
-from sandboxes.host.client import CreateSpec, HostClient
+from sandboxes.gate import Gate
+from sandboxes.host.client import HostClient
 from sandboxes.host.types import ExecRequest, HostError
 from sandboxes.limits import SandboxRequest
-from sandboxes.models import ENDED, Sandbox, Status, Volume, new_sandbox_id
-from sandboxes.offers import offer_locked
-from sandboxes.selectors import Target, live_count, sandbox_for
-from sandboxes.turns import turn
+from sandboxes.models import ENDED, Sandbox, Status
+from sandboxes.reserving import Reserved, Wish, audit_person, own_domains, sandboxes_reserve
+from sandboxes.selectors import Target, sandbox_for
+from sandboxes.together import Together
 from sandboxes.usage.selectors import spent_eur
-from sandboxes.volumes import volume_claimed, volume_place
-from sandboxes.webhooks.outbox import sandbox_changed
+from sandboxes.volumes import volume_place
+from sandboxes.webhooks.outbox import sandbox_changed, sandboxes_changed
 from timeline.events import Actor, Kind, NewEvent
 from timeline.services import events_append
 
-NODE: str = "local"
+#: Creates that are worked on at a time; further ones wait, for so long at most for each.
+AT_ONCE: Final = 12
+AT_ONCE_SECONDS: Final = 0.1
 _NOWHERE = Origin()
 _creating: set[asyncio.Task[Sandbox]] = set()
 
@@ -55,7 +56,7 @@ async def sandbox_create(
     """
     require(principal, Scope.SANDBOXES_WRITE)
     limits.checked(request)
-    _own_domains(request)
+    own_domains(request)
     if request.network == "restricted" and request.allow_domains is None:
         await allowlist.registries_refresh(host_client())
     task = asyncio.create_task(_create(principal, request, origin))
@@ -65,126 +66,62 @@ async def sandbox_create(
 
 
 async def _create(principal: Principal, request: SandboxRequest, origin: Origin) -> Sandbox:
+    await _gate.enter()
+    with _gate.passing():
+        return await _created(principal, request, origin)
+
+
+async def _created(principal: Principal, request: SandboxRequest, origin: Origin) -> Sandbox:
     host = host_client()
-    async with turn(principal.account_id):
-        sandbox, spec = await in_database(
-            sandbox_reserve, principal=principal, request=request, origin=origin
-        )
+    wish = Wish(principal, request, origin)
+    sandbox, spec = await _reserving.call(principal.account_id, wish)
     try:
         await volume_place(sandbox)
         await host.create(spec, actor=principal.actor)
     except HostError as error:
         await in_database(sandbox_refused, sandbox_id=sandbox.id, error=error)
         raise
-    running = await in_database(sandbox_running, sandbox_id=sandbox.id)
+    running = await _running.call(None, sandbox.id)
     if running is None:
         await host.terminate(sandbox.id, actor=principal.actor, reason="requested")
         raise WrongState("The sandbox was terminated while it was starting; create another.")
     return running
 
 
-@transaction.atomic
-def sandbox_reserve(
-    *, principal: Principal, request: SandboxRequest, origin: Origin = _NOWHERE
-) -> tuple[Sandbox, CreateSpec]:
-    """A row in ``starting``, within the plan. The account's row is locked while its live ones are
-    counted, so that any number of creates at once end up at the cap and not beyond it."""
-    spent = spent_eur(principal.account_id)
-    offer = offer_locked(principal.account_id)
-    plan = offer.plan
-    size = limits.size_for(request, menu=offer.menu, plan=plan, allowed=offer.allowed)
-    limits.check_plan(request, plan=plan, live=live_count(principal.account_id))
-    limits.check_credit(plan=plan, spent_eur=spent)
-    volume = volume_claimed(principal=principal, wanted=request.volume, plan=plan, origin=origin)
-    sandbox = Sandbox.objects.create(**_fields(principal, request, size, plan, volume))
-    _audit_person(principal, "sandbox.created", sandbox, origin)
-    _announce(sandbox)
-    return sandbox, _spec(sandbox, size, request.env, snapshot=request.snapshot)
-
-
-def _fields(
-    principal: Principal, request: SandboxRequest, size: Size, plan: Plan, volume: Volume | None
-) -> dict[str, object]:
-    now = timezone.now()
-    expires_at = limits.capped_expiry(
-        now=now,
-        started_at=now,
-        seconds=request.timeout_seconds,
-        lifetime_seconds=plan.max_running_lifetime_seconds,
-    )
-    return {
-        "id": new_sandbox_id(),
-        "account_id": principal.account_id,
-        "token_id": principal.token_id,
-        "actor": principal.actor.to_json(),
-        "template": limits.template_name(request.template),
-        "size": size.name,
-        "cpu": size.cpu,
-        "memory_mb": size.memory_mb,
-        "disk_mb": size.disk_mb,
-        "network": request.network,
-        "isolation": limits.isolation_for(request, plan=plan, default=settings.ORKESTR_ISOLATION),
-        "allow_domains": _own_domains(request),
-        "region": limits.REGION,
-        "node_id": NODE,
-        "timeout_seconds": request.timeout_seconds,
-        "on_timeout": request.on_timeout,
-        "auto_resume": request.auto_resume,
-        "preview_auth": request.preview_auth,
-        "env_names": sorted(request.env),
-        "metadata": dict(request.metadata),
-        "volume": volume,
-        "volume_name": volume.name if volume else "",
-        "created_at": now,
-        "expires_at": expires_at,
-    }
-
-
-def _own_domains(request: SandboxRequest) -> list[str] | None:
-    names = limits.own_domains(request)
-    return None if names is None else allowlist.checked_domains(names)
-
-
-def _spec(
-    sandbox: Sandbox, size: Size, env: Mapping[str, str], *, snapshot: str | None
-) -> CreateSpec:
-    return CreateSpec(
-        sandbox_id=sandbox.id,
-        template=sandbox.template,
-        size=size.name,
-        cpu=float(size.cpu),
-        memory_mb=size.memory_mb,
-        disk_mb=size.disk_mb,
-        pids=size.pids,
-        network=sandbox.network,
-        timeout_seconds=sandbox.timeout_seconds,
-        expires_at=sandbox.expires_at.isoformat(),
-        on_timeout=sandbox.on_timeout,
-        env=env,
-        metadata=sandbox.metadata,
-        rules=allowlist.policy_of(sandbox).to_json(),
-        snapshot=snapshot or "",
-        volume=sandbox.volume_id or "",
-        volume_name=sandbox.volume_name,
-        isolation=sandbox.isolation,
-    )
-
-
 _STARTED: Final = """
-UPDATE sandboxes_sandbox SET status = %s, started_at = %s WHERE id = %s AND status = %s RETURNING *
+UPDATE sandboxes_sandbox SET status = %s, started_at = %s WHERE id IN (
+    SELECT id FROM sandboxes_sandbox WHERE id = ANY(%s) AND status = %s ORDER BY id FOR UPDATE
+) RETURNING *
 """
 
 
-@transaction.atomic
 def sandbox_running(*, sandbox_id: str) -> Sandbox | None:
     """The host has it running. None when it was ended meanwhile."""
-    values = [Status.RUNNING.value, timezone.now(), sandbox_id, Status.STARTING.value]
-    sandbox = next(iter(Sandbox.objects.raw(_STARTED, values)), None)
-    if sandbox is None:
-        return None
-    sandbox_changed(sandbox, was=Status.STARTING)
-    _announce(sandbox)
-    return sandbox
+    return sandboxes_running([sandbox_id])[0]
+
+
+@transaction.atomic
+def sandboxes_running(sandbox_ids: Sequence[str]) -> list[Sandbox | None]:
+    """The host has these running. None for one that was ended meanwhile."""
+    values = [Status.RUNNING.value, timezone.now(), list(sandbox_ids), Status.STARTING.value]
+    found = {sandbox.id: sandbox for sandbox in Sandbox.objects.raw(_STARTED, values)}
+    sandboxes_changed(list(found.values()), was=Status.STARTING)
+    for sandbox in found.values():
+        _announce(sandbox)
+    return [found.get(sandbox_id) for sandbox_id in sandbox_ids]
+
+
+async def _reserve(wishes: Sequence[Wish]) -> Sequence[Reserved | Exception]:
+    return await in_database(sandboxes_reserve, wishes)
+
+
+async def _run(sandbox_ids: Sequence[str]) -> Sequence[Sandbox | None]:
+    return await in_database(sandboxes_running, sandbox_ids)
+
+
+_gate: Final = Gate(places=AT_ONCE, seconds=AT_ONCE_SECONDS)
+_reserving: Final = Together(_reserve, most=AT_ONCE)
+_running: Final = Together(_run, most=AT_ONCE)
 
 
 def sandbox_refused(*, sandbox_id: str, error: HostError) -> None:
@@ -246,7 +183,7 @@ async def sandbox_terminate(
 @transaction.atomic
 def _terminated(*, principal: Principal, sandbox: Sandbox, origin: Origin) -> None:
     sandbox_ended(sandbox_id=sandbox.id, status=Status.TERMINATED, reason="requested")
-    _audit_person(principal, "sandbox.terminated", sandbox, origin)
+    audit_person(principal, "sandbox.terminated", sandbox, origin)
 
 
 @transaction.atomic
@@ -349,12 +286,3 @@ def _announce(sandbox: Sandbox) -> None:
         group=account_group(sandbox.account_id),
         message={"type": "sandbox.changed", "sandbox_id": sandbox.id},
     )
-
-
-def _audit_person(principal: Principal, action: str, sandbox: Sandbox, origin: Origin) -> None:
-    """Tokens' doings are on the timeline; the audit record is about people."""
-    if principal.user_id is None:
-        return
-    names = ("template", "size", "network", "isolation")
-    after = {name: getattr(sandbox, name) for name in names}
-    audit_record(principal=principal, action=action, target=sandbox.id, after=after, origin=origin)

@@ -74,9 +74,10 @@ def recover(directory: Path) -> list[Segment]:
     never returned. Damage anywhere else stays and is read as ``log.unreadable``.
     """
     segments: list[Segment] = []
-    for path in sorted(directory.glob("*.log")):
-        first, before = (int(part, 16) for part in path.stem.split("-"))
-        segment = Segment(path, before, first)
+    names = sorted(entry.name for entry in os.scandir(directory) if entry.name.endswith(".log"))
+    for name in names:
+        first, before = (int(part, 16) for part in name.removesuffix(".log").split("-"))
+        segment = Segment(directory / name, before, first)
         _measure(segment)
         segments.append(segment)
     for empty in [segment for segment in segments[:-1] if not segment.count]:

@@ -7,7 +7,7 @@ So one is there exactly when the change is, whatever dies next. Sending is someb
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -41,15 +41,22 @@ ORDER BY id FOR KEY SHARE
 
 def sandbox_changed(sandbox: Sandbox, *, was: str) -> None:
     """Call it in the transaction that moves ``sandbox`` from the status ``was`` to its own."""
-    kind = _kind(sandbox, was)
-    if kind is None:
-        return
-    record(
-        account_id=sandbox.account_id,
-        kind=kind,
-        subject=sandbox.id,
-        data=lambda: {"sandbox_id": sandbox.id, "sandbox": _shown(sandbox)},
-    )
+    sandboxes_changed([sandbox], was=was)
+
+
+def sandboxes_changed(sandboxes: Iterable[Sandbox], *, was: str) -> None:
+    """As ``sandbox_changed``, for several that were moved together: who wants it is asked once."""
+    wanting: dict[tuple[str, EventType], list[str]] = {}
+    for sandbox in sandboxes:
+        kind = _kind(sandbox, was)
+        if kind is None:
+            continue
+        key = (sandbox.account_id, kind)
+        if key not in wanting:
+            wanting[key] = _wanting(*key)
+        if wanting[key]:
+            data = {"sandbox_id": sandbox.id, "sandbox": _shown(sandbox)}
+            _make(wanting[key], kind, subject=sandbox.id, data=data)
 
 
 def _shown(sandbox: Sandbox) -> dict[str, Any]:
@@ -91,16 +98,19 @@ def record(
     Call it in the transaction of the change.
     """
     hooks = _wanting(account_id, kind)
-    if not hooks:
-        return 0
+    if hooks:
+        _make(hooks, kind, subject=subject, data=data())
+    return len(hooks)
+
+
+def _make(hooks: Sequence[str], kind: EventType, *, subject: str, data: Mapping[str, Any]) -> None:
     event_id = new_id("evt")
-    body = _body(event_id, kind, data())
+    body = _body(event_id, kind, data)
     Delivery.objects.bulk_create(
         Delivery(webhook_id=one, event_id=event_id, event_type=kind, subject=subject, body=body)
         for one in hooks
     )
     wake_on_commit()
-    return len(hooks)
 
 
 def _wanting(account_id: str, kind: EventType) -> list[str]:

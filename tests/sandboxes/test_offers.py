@@ -11,8 +11,8 @@ from accounts.models import Account, Plan, Size
 from sandboxes.limits import SandboxRequest
 from sandboxes.models import Sandbox, Status
 from sandboxes.offers import offer_locked
+from sandboxes.reserving import sandbox_reserve
 from sandboxes.selectors import live_count
-from sandboxes.services import sandbox_reserve
 from tests.cast import Cast
 
 pytestmark = pytest.mark.django_db

@@ -17,7 +17,7 @@ from sandboxes.host.client import CreateSpec, HostClient
 from sandboxes.limits import SandboxRequest
 from sandboxes.models import Sandbox as Row
 from sandboxes.models import Status
-from sandboxes.services import sandbox_reserve
+from sandboxes.reserving import sandbox_reserve
 from tests.cast import Cast
 from tests.stack import Stack
 from tests.waiting import until

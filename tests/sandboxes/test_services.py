@@ -16,11 +16,11 @@ from sandboxes.host.types import HostError
 from sandboxes.limits import SandboxRequest
 from sandboxes.models import Sandbox, Status
 from sandboxes.observers import observe
+from sandboxes.reserving import sandbox_reserve
 from sandboxes.selectors import limits_of, page_of, sandbox_for, sandboxes_of
 from sandboxes.services import (
     sandbox_fail,
     sandbox_refused,
-    sandbox_reserve,
     sandbox_running,
     sandbox_set_timeout,
 )

@@ -10,7 +10,7 @@ from orkestr._client import OrkestrClient
 from sandboxes.api.schemas import PageOut
 from sandboxes.models import Sandbox as Row
 from sandboxes.models import Status
-from sandboxes.services import sandbox_reserve
+from sandboxes.reserving import sandbox_reserve
 from tests.cast import Cast
 
 

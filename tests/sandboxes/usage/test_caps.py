@@ -18,8 +18,9 @@ from sandboxes.errors import PlanLimit, UsageExhausted
 from sandboxes.limits import SandboxRequest
 from sandboxes.models import Sandbox as Row
 from sandboxes.models import Status
+from sandboxes.reserving import sandbox_reserve
 from sandboxes.selectors import limits_of
-from sandboxes.services import sandbox_reserve, sandbox_running, sandbox_set_timeout
+from sandboxes.services import sandbox_running, sandbox_set_timeout
 from sandboxes.usage.models import Spending
 from tests.cast import Cast
 from tests.stack import Stack

@@ -17,7 +17,7 @@ from accounts.models import Size
 from sandboxes.host.client import MeterInfo
 from sandboxes.limits import SandboxRequest
 from sandboxes.models import Sandbox
-from sandboxes.services import sandbox_reserve
+from sandboxes.reserving import sandbox_reserve
 from sandboxes.usage.models import Meter, Spending, Usage
 from sandboxes.usage.selectors import is_settled, lifetime_of, spent_eur
 from sandboxes.usage.services import usage_count

@@ -14,7 +14,8 @@ from orkestr._client import OrkestrClient
 from sandboxes.limits import SandboxRequest
 from sandboxes.models import Sandbox as Row
 from sandboxes.models import new_sandbox_id
-from sandboxes.services import sandbox_ended, sandbox_reserve, sandbox_running
+from sandboxes.reserving import sandbox_reserve
+from sandboxes.services import sandbox_ended, sandbox_running
 from sandboxes.webhooks.models import Delivery, DeliveryStatus
 from sandboxes.webhooks.services import delivery_replay, webhook_rotate
 from tests.cast import Cast

@@ -14,11 +14,11 @@ from redis.exceptions import RedisError
 from sandboxes.host.types import HostError
 from sandboxes.limits import SandboxRequest
 from sandboxes.models import Sandbox, Status
+from sandboxes.reserving import sandbox_reserve
 from sandboxes.services import (
     sandbox_ended,
     sandbox_fail,
     sandbox_refused,
-    sandbox_reserve,
     sandbox_running,
 )
 from sandboxes.webhooks import outbox

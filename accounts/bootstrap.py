@@ -8,7 +8,7 @@ from django.db import transaction
 
 from accounts.catalogue import catalogue_install
 from accounts.models import Account, Plan, Token, User
-from accounts.policy import TOKEN_SCOPES
+from accounts.policy import USUAL_SCOPES
 from accounts.selectors import accounts_of, principal_of_user
 from accounts.services import account_create, token_mint, user_create
 
@@ -46,4 +46,4 @@ def _first_token(user: User, account: Account, name: str) -> str:
     principal = principal_of_user(user=user, account_id=account.id)
     if principal is None:
         raise RuntimeError(f"{user.email} is not an active member of {account.id}")
-    return token_mint(principal=principal, name=name, scopes=TOKEN_SCOPES).text
+    return token_mint(principal=principal, name=name, scopes=USUAL_SCOPES).text

@@ -18,3 +18,8 @@ def new_account_id() -> str:
 def new_token_id() -> str:
     """See ``new_account_id``."""
     return new_id("tok")
+
+
+def new_device_id() -> str:
+    """See ``new_account_id``."""
+    return new_id("dev")

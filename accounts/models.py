@@ -9,7 +9,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.utils import timezone
 
-from accounts.ids import new_account_id, new_token_id
+from accounts.ids import new_account_id, new_device_id, new_token_id
 
 
 class UserManager(BaseUserManager["User"]):
@@ -179,6 +179,46 @@ class Token(models.Model):
     def prefix(self) -> str:
         """The public part, by which a person recognises the token."""
         return f"ork_{self.lookup}"
+
+
+class DeviceLogin(models.Model):
+    """A command line that asks to be signed in, until a person answers and it collects its token.
+
+    The token is minted when it is collected, so its text is kept nowhere; ``digest`` is of the code
+    that only the asking program knows, ``user_code`` is what the person compares.
+    """
+
+    id = models.CharField(primary_key=True, max_length=40, default=new_device_id, editable=False)
+    digest = models.CharField(max_length=64, unique=True)
+    user_code = models.CharField(max_length=8, unique=True)
+    client_name = models.CharField(max_length=100)
+    address = models.GenericIPAddressField(null=True, blank=True)
+    user_agent = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()
+    polled_at = models.DateTimeField(null=True, blank=True)
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, null=True, related_name="+")
+    answered_by = models.ForeignKey(User, on_delete=models.CASCADE, null=True, related_name="+")
+    answered_at = models.DateTimeField(null=True, blank=True)
+    approved = models.BooleanField(default=False)
+    token_name = models.CharField(max_length=100, blank=True)
+    scopes = ArrayField(models.CharField(max_length=64), default=list, blank=True)
+    expires_in_days = models.PositiveIntegerField(null=True, blank=True)
+    collected_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["address", "created_at"], name="device_by_address"),
+            models.Index(fields=["expires_at"], name="device_by_expiry"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.client_name} ({self.code})"
+
+    @property
+    def code(self) -> str:
+        """As it is shown: in two halves."""
+        return f"{self.user_code[:4]}-{self.user_code[4:]}"
 
 
 class AuditEntry(models.Model):

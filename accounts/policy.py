@@ -9,7 +9,7 @@ from timeline.events import Actor
 
 
 class Scope(StrEnum):
-    """What can be allowed. Tokens are granted the first two; the others are for people only."""
+    """What can be allowed. ``TOKEN_SCOPES`` can be granted to tokens, the rest to people only."""
 
     SANDBOXES_READ = "sandboxes:read"
     SANDBOXES_WRITE = "sandboxes:write"
@@ -21,7 +21,10 @@ class Scope(StrEnum):
     AUDIT_READ = "audit:read"
 
 
-TOKEN_SCOPES = (Scope.SANDBOXES_READ, Scope.SANDBOXES_WRITE)
+USUAL_SCOPES = (Scope.SANDBOXES_READ, Scope.SANDBOXES_WRITE)
+"""What code that uses sandboxes needs, and what a form offers first."""
+
+TOKEN_SCOPES = (*USUAL_SCOPES, Scope.TOKENS_READ, Scope.TOKENS_WRITE, Scope.AUDIT_READ)
 """What a token can be minted with."""
 
 _VIEWER = frozenset({Scope.SANDBOXES_READ, Scope.TOKENS_READ, Scope.AUDIT_READ})

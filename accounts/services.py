@@ -90,22 +90,25 @@ def token_mint(
 ) -> Minted:
     """A token for ``principal``'s account. Raises ``Invalid`` and ``Forbidden``.
 
-    ``expires_in_days`` None means never; ``allowed_networks`` are CIDR blocks, none means any.
+    ``expires_in_days`` None means never; ``allowed_networks`` are CIDR blocks, none means any. A
+    token that mints one gives away no more than it has: it lives no longer, and from the same
+    networks.
     """
     require(principal, Scope.TOKENS_WRITE)
+    parent = _parent(principal)
     name = name.strip()
     if not name or len(name) > 100 or "\x00" in name:
         raise Invalid("Give the token a name of at most 100 characters.")
     fresh = tokens.fresh()
     token = Token.objects.create(
         account_id=principal.account_id,
-        created_by_id=principal.user_id,
+        created_by_id=parent.created_by_id if parent else principal.user_id,
         name=name,
         lookup=fresh.lookup,
         digest=fresh.digest,
-        scopes=_checked_scopes(principal, scopes),
-        allowed_networks=_checked_networks(allowed_networks),
-        expires_at=_expiry(expires_in_days),
+        scopes=token_scopes(principal, scopes),
+        allowed_networks=_networks(parent, allowed_networks),
+        expires_at=_no_later(parent, _expiry(expires_in_days)),
     )
     audit_record(
         principal=principal,
@@ -121,7 +124,8 @@ def token_mint(
 def token_revoke(*, principal: Principal, token_id: str, origin: Origin = _NOWHERE) -> Token:
     """Stop a token: its next request is refused, its open streams end within a second.
 
-    Idempotent. A token may revoke itself; a person their own; an owner anyone's of the account.
+    Idempotent. A token may revoke itself; a person, and a token that may, those of the same person;
+    an owner anyone's of the account.
     Raises ``Token.DoesNotExist`` and ``Forbidden``.
     """
     token = Token.objects.select_for_update().get(id=token_id, account_id=principal.account_id)
@@ -176,7 +180,27 @@ def audit_record(
     )
 
 
-def _checked_scopes(principal: Principal, scopes: Sequence[str]) -> list[str]:
+def _parent(principal: Principal) -> Token | None:
+    """The token that asks, when it is no person."""
+    if principal.token_id is None:
+        return None
+    return Token.objects.get(id=principal.token_id, account_id=principal.account_id)
+
+
+def _networks(parent: Token | None, wanted: Sequence[str]) -> list[str]:
+    if parent is not None and parent.allowed_networks:
+        return list(parent.allowed_networks)
+    return _checked_networks(wanted)
+
+
+def _no_later(parent: Token | None, expires_at: datetime | None) -> datetime | None:
+    if parent is None or parent.expires_at is None:
+        return expires_at
+    return min(expires_at or parent.expires_at, parent.expires_at)
+
+
+def token_scopes(principal: Principal, scopes: Sequence[str]) -> list[str]:
+    """``scopes``, if ``principal`` may grant them. Raises ``Invalid`` and ``Forbidden``."""
     wanted = [scope for scope in TOKEN_SCOPES if scope in scopes]
     if not wanted or set(scopes) - set(wanted):
         raise Invalid(f"Choose at least one scope of {', '.join(TOKEN_SCOPES)}.")
@@ -210,5 +234,7 @@ def _require_revoke(principal: Principal, token: Token) -> None:
     if principal.token_id == token.id or allows(principal, Scope.TOKENS_ADMIN):
         return
     require(principal, Scope.TOKENS_WRITE)
-    if token.created_by_id is None or token.created_by_id != principal.user_id:
+    parent = _parent(principal)
+    person = parent.created_by_id if parent else principal.user_id
+    if token.created_by_id is None or token.created_by_id != person:
         raise Forbidden("Only an owner may revoke a token that somebody else made.")

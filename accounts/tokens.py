@@ -51,7 +51,7 @@ def fresh() -> Fresh:
     lookup = _random(_LOOKUP)
     secret = _random(_SECRET)
     body = PREFIX + lookup + secret
-    return Fresh(body + _checksum(body), lookup, _digest(secret))
+    return Fresh(body + _checksum(body), lookup, keyed_digest(secret))
 
 
 def parse(text: str) -> Parsed | None:
@@ -62,7 +62,7 @@ def parse(text: str) -> Parsed | None:
     if not hmac.compare_digest(_checksum(body), check):
         return None
     lookup = body[len(PREFIX) : len(PREFIX) + _LOOKUP]
-    return Parsed(lookup, _digest(body[len(PREFIX) + _LOOKUP :]))
+    return Parsed(lookup, keyed_digest(body[len(PREFIX) + _LOOKUP :]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,8 @@ def _random(length: int) -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(length))
 
 
-def _digest(secret: str) -> str:
+def keyed_digest(secret: str) -> str:
+    """What is kept of a secret."""
     return hmac.digest(settings.TOKEN_PEPPER.encode(), secret.encode(), "sha256").hex()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django import forms
 
-from accounts.policy import TOKEN_SCOPES
+from accounts.policy import TOKEN_SCOPES, Scope
 from sandboxes.limits import (
     TEMPLATES,
     TIMEOUT_DEFAULT,
@@ -15,6 +15,14 @@ from sandboxes.limits import (
 from sandboxes.models import Isolation, Status
 
 EXPIRIES = {"30": "30 days", "90": "90 days", "180": "180 days", "365": "1 year", "": "Never"}
+SCOPES = {
+    Scope.SANDBOXES_READ: "list, look, watch",
+    Scope.SANDBOXES_WRITE: "create, run, change, end",
+    Scope.TOKENS_READ: "list tokens",
+    Scope.TOKENS_WRITE: "mint and revoke tokens",
+    Scope.AUDIT_READ: "read who did what",
+}
+"""What can be granted to a token, and what it is good for."""
 EXTENSIONS = {600: "10 min", 1800: "30 min", 3600: "1 hour"}
 
 
@@ -105,6 +113,22 @@ class ExtendForm(forms.Form):
     """For how long from now a sandbox may go on."""
 
     timeout_seconds = forms.IntegerField(min_value=TIMEOUT_MIN, max_value=TIMEOUT_MAX)
+
+
+class DeviceForm(forms.Form):
+    """What a command line that asks to be signed in is given."""
+
+    name = forms.CharField(max_length=100)
+    scopes = forms.MultipleChoiceField(
+        choices=[(str(scope), str(scope)) for scope in TOKEN_SCOPES],
+        error_messages={"required": "Choose at least one scope, or refuse."},
+    )
+    expires = forms.ChoiceField(required=False, choices=list(EXPIRIES.items()))
+
+    def expires_in_days(self) -> int | None:
+        """None for a token that never expires. Only after ``is_valid``."""
+        days = self.cleaned_data["expires"]
+        return int(days) if days else None
 
 
 class TokenForm(forms.Form):

@@ -6,6 +6,7 @@ from django.urls import path
 
 from console.views import (
     auth,
+    device,
     diffs,
     docs,
     files,
@@ -91,5 +92,6 @@ urlpatterns = [
     path(_TERMINAL + "<str:terminal_id>/recording/", terminal.recording, name="terminal-recording"),
     path("tokens/", tokens.tokens, name="tokens"),
     path("tokens/<str:token_id>/revoke/", tokens.token_end, name="token-end"),
+    path("device/", device.device, name="device"),
     path("docs/", docs.docs, name="docs"),
 ]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from console import health
+from console import health, platform_api
 
 urlpatterns = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
+    path("api/", platform_api.api.urls),
     path("v1/", include("sandboxes.api.urls", namespace="v1")),
     path("", include("console.pages_urls")),
 ]

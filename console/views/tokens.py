@@ -13,10 +13,10 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.models import Token
 from accounts.origin import origin_of
-from accounts.policy import TOKEN_SCOPES, Principal, Scope, require
+from accounts.policy import USUAL_SCOPES, Principal, Scope, require
 from accounts.selectors import tokens_of
 from accounts.services import Invalid, Minted, token_mint, token_revoke
-from console.forms import EXPIRIES, TokenForm
+from console.forms import EXPIRIES, SCOPES, TokenForm
 from console.signed_in import signed_in
 
 SOON = timedelta(days=7)
@@ -48,7 +48,8 @@ def tokens(request: HttpRequest, principal: Principal) -> HttpResponse:
         "form": form,
         "minted": minted,
         "tokens": tokens_of(principal.account_id),
-        "scopes": TOKEN_SCOPES,
+        "scopes": SCOPES.items(),
+        "usual": USUAL_SCOPES,
         "expiries": EXPIRIES.items(),
         "now": now,
         "soon": now + SOON,

@@ -41,13 +41,16 @@ class ApiRequest(HttpRequest):
 
 
 class Bearer(AuthBase):
-    """Asks for a token with one scope. The scope is part of the route, so none is forgotten."""
+    """Asks for a token with one scope. The scope is part of the route, so none is forgotten.
+
+    Without one any good token will do: for what a token may know of itself.
+    """
 
     openapi_type = "http"
     openapi_scheme = "bearer"
     openapi_description = "A token from the console, sent as `Authorization: Bearer ork_…`."
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope | None) -> None:
         super().__init__()
         self.scope = scope
         self.is_async = True

@@ -1,0 +1,151 @@
+"""/api: logins of devices, and tokens by tokens."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from django.utils import timezone
+
+from accounts.devices import REQUESTS, device_approve, device_refuse, device_start
+from accounts.models import DeviceLogin, Token
+from accounts.origin import Origin
+from accounts.policy import USUAL_SCOPES, Principal
+from accounts.services import member_add
+from tests.cast import Cast
+from tests.stack import Stack
+
+
+def start(*, address: str = "192.0.2.7") -> tuple[DeviceLogin, str]:
+    began = device_start(client_name="a laptop", origin=Origin(address))
+    return began.login, began.device_code
+
+
+def approve(login: DeviceLogin, principal: Principal) -> None:
+    device_approve(
+        principal=principal,
+        device_id=login.id,
+        name="a laptop",
+        scopes=USUAL_SCOPES,
+        expires_in_days=30,
+        origin=Origin(),
+    )
+
+
+def poll(stack: Stack, code: str) -> tuple[int, dict[str, Any]]:
+    answer = httpx.post(f"{stack.url}/api/auth/device/token", json={"device_code": code})
+    body: dict[str, Any] = answer.json()
+    return answer.status_code, body
+
+
+def earlier(login: DeviceLogin, **fields: Any) -> None:
+    DeviceLogin.objects.filter(id=login.id).update(**fields)
+
+
+def test_a_token_is_collected_once_and_not_too_often_asked_for(stack: Stack, account: Cast) -> None:
+    login, code = start()
+    status, body = poll(stack, code)
+    assert (status, body["error"]) == (400, "authorization_pending")
+    assert poll(stack, code)[1]["error"] == "slow_down"
+    approve(login, account.principal())
+    status, body = poll(stack, code)
+    assert status == 200
+    assert body["scopes"] == "sandboxes:read sandboxes:write"
+    headers = {"Authorization": f"Bearer {body['token']}"}
+    assert httpx.get(f"{stack.url}/v1/sandboxes", headers=headers).status_code == 200
+    assert poll(stack, code)[1]["error"] == "invalid_grant"
+    assert poll(stack, "nonsense\x00")[1]["error"] == "invalid_grant"
+    login.refresh_from_db()
+    assert body["token"] not in str(vars(login))
+
+
+def test_what_is_refused_late_or_from_somebody_who_left_gives_nothing(
+    stack: Stack, account: Cast
+) -> None:
+    login, code = start()
+    device_refuse(principal=account.principal(), device_id=login.id, origin=Origin())
+    assert poll(stack, code)[1]["error"] == "access_denied"
+    login, code = start()
+    earlier(login, expires_at=timezone.now() - timedelta(seconds=1))
+    assert poll(stack, code)[1]["error"] == "expired_token"
+    login, code = start()
+    approve(login, account.principal(account.operator))
+    member_add(account=account.account, user=account.operator, role="viewer")
+    assert poll(stack, code)[1]["error"] == "access_denied"
+    account.account.memberships.filter(user=account.operator).delete()
+    assert poll(stack, code)[1]["error"] == "access_denied"
+    assert not Token.objects.filter(account=account.account).exists()
+
+
+def test_one_address_cannot_fill_the_list(stack: Stack) -> None:
+    DeviceLogin.objects.all().delete()
+    url = f"{stack.url}/api/auth/device/start"
+    with httpx.Client() as client:
+        for _ in range(REQUESTS):
+            assert client.post(url, json={"client_name": "x"}).status_code == 200
+        refused = client.post(url, json={"client_name": "x"})
+    assert refused.status_code == 429
+    assert refused.headers["Retry-After"]
+    assert start(address="192.0.2.8")[0].code
+    DeviceLogin.objects.all().delete()
+
+
+@pytest.mark.parametrize("name", ["", " ", "x" * 101, "a\x07b", 5, None])
+def test_what_asks_says_what_it_is(stack: Stack, name: object) -> None:
+    answer = httpx.post(f"{stack.url}/api/auth/device/start", json={"client_name": name})
+    assert answer.status_code == 422
+    assert "client_name" in answer.json()["detail"]
+
+
+def test_each_route_asks_for_its_scope(stack: Stack, account: Cast) -> None:
+    wanted = {
+        ("GET", "/api/v1/api-tokens"): "tokens:read",
+        ("POST", "/api/v1/api-tokens"): "tokens:write",
+        ("DELETE", "/api/v1/api-tokens/tok_none"): "tokens:write",
+        ("GET", "/api/v1/activity"): "audit:read",
+    }
+    plain = account.mint(scopes=USUAL_SCOPES)
+    with httpx.Client(base_url=stack.url) as client:
+        for (method, path), scope in wanted.items():
+            assert client.request(method, path).status_code == 401
+            client.headers["Authorization"] = f"Bearer {plain.text}"
+            answer = client.request(method, path, json={"name": "x"})
+            assert answer.status_code == 403, path
+            assert scope in answer.json()["detail"]
+            del client.headers["Authorization"]
+        client.headers["Authorization"] = f"Bearer {plain.text}"
+        assert client.get("/api/auth/me").json()["plan"] == account.account.plan_id
+        assert client.delete("/api/api-tokens/current").status_code == 204
+        assert client.get("/api/auth/me").status_code == 401
+
+
+def test_a_token_gives_away_no_more_than_it_has(
+    stack: Stack, account: Cast, other_account: Cast
+) -> None:
+    minted = account.mint(scopes=["sandboxes:read", "tokens:write", "tokens:read"])
+    soon = timezone.now() + timedelta(hours=1)
+    networks = ["127.0.0.0/8"]
+    Token.objects.filter(id=minted.token.id).update(expires_at=soon, allowed_networks=networks)
+    foreign = other_account.mint()
+    headers = {"Authorization": f"Bearer {minted.text}"}
+    with httpx.Client(base_url=stack.url, headers=headers) as client:
+        made = client.post("/api/v1/api-tokens", json={"name": "child"})
+        assert made.status_code == 201
+        for wrong in (
+            {"name": ""},
+            {"name": "x", "expires_in_days": 0},
+            {"name": "x", "scopes": []},
+        ):
+            assert client.post("/api/v1/api-tokens", json=wrong).status_code == 422
+        listed = client.get("/api/v1/api-tokens").json()["tokens"]
+        assert {row["name"] for row in listed} == {"test", "child"}
+        for name in (foreign.token.id, foreign.token.lookup, "x%00"):
+            assert client.delete(f"/api/v1/api-tokens/{name}").status_code == 404
+    child = Token.objects.get(account=account.account, name="child")
+    assert child.scopes == ["sandboxes:read"]
+    assert (child.expires_at, child.allowed_networks) == (soon, networks)
+    assert child.created_by == account.owner
+    foreign.token.refresh_from_db()
+    assert foreign.token.revoked_at is None

@@ -4,6 +4,7 @@ import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { browserslistToTargets, transform } from "lightningcss";
+import subset from "subset-font";
 import { compile } from "tailwindcss";
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -17,9 +18,10 @@ const copies = [
   ["idiomorph/dist/idiomorph-ext.min.js", "idiomorph-ext.min.js"],
   ["uplot/dist/uPlot.iife.min.js", "uplot.min.js"],
   ["uplot/dist/uPlot.min.css", "uplot.min.css"],
-  ["@fontsource-variable/geist/files/geist-latin-wght-normal.woff2", "geist-latin.woff2"],
-  ["@fontsource-variable/geist-mono/files/geist-mono-latin-wght-normal.woff2", "geist-mono-latin.woff2"],
 ];
+// The typefaces with the weights that the stylesheet uses: a third smaller.
+const weights = { wght: { min: 400, max: 700 } };
+const fonts = ["geist", "geist-mono"];
 // Modules that only the terminal's page loads; their source maps stay behind.
 const modulesOf = [
   ["@xterm/xterm/lib/xterm.mjs", "xterm.js"],
@@ -51,6 +53,14 @@ for (const [from, to] of modulesOf) {
   writeFileSync(join(out, to), `${code.trimEnd()}\n`);
 }
 
+for (const name of fonts) {
+  const folder = join(modules, "@fontsource-variable", name);
+  const { latin } = JSON.parse(readFileSync(join(folder, "unicode.json"), "utf8"));
+  const font = readFileSync(join(folder, "files", `${name}-latin-wght-normal.woff2`));
+  const options = { targetFormat: "woff2", variationAxes: weights };
+  writeFileSync(join(out, `${name}-latin.woff2`), await subset(font, characters(latin), options));
+}
+
 const listed = licences.map((name) => {
   const file = `${name.replace("@", "").replace("/", "-")}.txt`;
   copyFileSync(join(modules, name, "LICENSE"), join(out, "licences", file));
@@ -78,9 +88,34 @@ async function stylesheet(file) {
     },
   });
   const words = [join(root, "templates"), join(root, "static", "console")].flatMap(candidates);
-  const code = Buffer.from(build([...new Set(words)].sort()));
+  const code = Buffer.from(lean(build([...new Set(words)].sort())));
   const targets = browserslistToTargets(["chrome 111", "firefox 128", "safari 16.4"]);
   return transform({ filename: "console.css", code, targets, minify: true }).code;
+}
+
+/**
+ * Without what no reader of the console needs. Every browser that is supported mixes colours, so no rule has to ask.
+ * Fields that hold another field, and themes by a checkbox, are not used; looking for either with `:has()` would cost
+ * every change of a page a walk up from where it happened.
+ */
+function lean(css) {
+  const asks = "@supports (color: color-mix(in lab, red, red)) {";
+  for (let at = css.indexOf(asks); at >= 0; at = css.indexOf(asks, at)) {
+    let [end, depth] = [at + asks.length, 1];
+    for (; depth; end += 1) depth += css[end] === "{" ? 1 : css[end] === "}" ? -1 : 0;
+    css = css.slice(0, at) + css.slice(at + asks.length, end - 1) + css.slice(end);
+  }
+  return css
+    .replace(/\.(input|select|textarea):has\( ?> \1\[disabled\]\),\s*/g, "")
+    .replace(/\.(input|select|textarea):has\( ?> \1\[disabled\]\)/g, ".$1")
+    .replace(/, \.btn:has\(:focus-visible\)/g, "")
+    .replace(/:root:has\(input\.theme-controller\[value="?\w+"?\]:checked\),\s*/g, "");
+}
+
+/** The text of a range as stylesheets write it, `U+0000-00FF,U+0131`. */
+function characters(range) {
+  const parts = range.split(",").map((part) => part.slice(2).split("-").map((code) => parseInt(code, 16)));
+  return parts.flatMap(([from, to = from]) => Array.from({ length: to - from + 1 }, (_, n) => String.fromCodePoint(from + n))).join("");
 }
 
 /** Everything in a folder's files that could be a class name. */

@@ -50,6 +50,7 @@ class TerminalSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels 
     sandbox_id: str
     terminal_id: str
     seat: str
+    page: str
     _group: str | None = None
     _standing: Standing | None = None
     _serving: asyncio.Task[None] | None = None
@@ -58,7 +59,7 @@ class TerminalSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels 
     _held: list[bytes]
     _sent = 0  # bytes that this page was sent, and how many of them before the host's count began
     _sent_before = 0
-    _typed = 0
+    _in_step = False  # whether the page has said from where on it types, to this attendance
 
     async def connect(self) -> None:
         """Accept first, so that a refusal reaches the page as a code it can read."""
@@ -68,6 +69,7 @@ class TerminalSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels 
         self.sandbox_id, self.terminal_id = arguments["sandbox_id"], arguments["terminal_id"]
         query = parse_qs(self.scope.get("query_string", b"").decode("latin-1"))
         self.seat = query.get("seat", [""])[-1]
+        self.page = query.get("page", [""])[-1]
         principal = await principal_of_scope(self.scope)
         if principal is None:
             await self.close(code=SIGNED_OUT)
@@ -181,10 +183,10 @@ class TerminalSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels 
     async def _attend(self) -> None:
         """Until the terminal is closed. Raises ``HostError``."""
         drives = allows(self.principal, Scope.SANDBOXES_WRITE)
-        visitor = Visitor(self.principal.actor, drives, self.seat)
+        visitor = Visitor(self.principal.actor, drives, self.seat, self.page)
         client = terminal_client()
         async with client.terminal_attend(self.sandbox_id, self.terminal_id, visitor) as attendance:
-            self._sent_before, self._typed = self._sent, 0
+            self._sent_before, self._in_step = self._sent, not self.page
             self._attendance = attendance
             try:
                 while await self._pass_on(await attendance.next()):
@@ -202,8 +204,7 @@ class TerminalSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels 
             await self._say("screen", skipped=header["skipped"])
             await self._show(frame.payload)
         elif kind == "typed":
-            count, self._typed = header["bytes"] - self._typed, header["bytes"]
-            await self._say("typed", bytes=count)
+            await self._say("typed", bytes=header["bytes"], fresh=header.get("fresh", False))
         elif kind == "refused":
             await self._returned(frame.payload, header["message"])
         elif kind in _FORWARDED:
@@ -223,7 +224,7 @@ class TerminalSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels 
     # ---- from the page ------------------------------------------------------------------------
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        """Keys, or ``{"t": "ack" | "resize" | "take", …}``."""
+        """Keys, or ``{"t": "ack" | "from" | "resize" | "take", …}``."""
         try:
             if bytes_data is not None:
                 await self._keys(bytes_data)
@@ -238,6 +239,8 @@ class TerminalSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels 
             await self.close(MALFORMED)
         elif self._held:
             self._hold(data)
+        elif not self._in_step:
+            return  # the page says them again, in order, once it knows how far it had come
         elif self._attendance is not None and allows(self.principal, Scope.SANDBOXES_WRITE):
             await self._attendance.type(data)
 
@@ -252,6 +255,10 @@ class TerminalSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels 
                 size = Size(rows, columns)
                 if attendance is not None:
                     await attendance.resize(size)
+            case {"t": "from", "bytes": int(count)}:
+                if attendance is not None:
+                    await attendance.type_from(count)
+                    self._in_step = True
             case {"t": "take"}:
                 if attendance is not None and allows(self.principal, Scope.SANDBOXES_WRITE):
                     await attendance.take_over()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -191,6 +193,30 @@ def test_it_goes_on_when_the_server_and_the_host_are_killed(
     drives(page)
     answers(page, "echo server-$name", "server-kept")
     shows(page, "first")
+
+
+def test_what_is_typed_before_a_lost_link_is_noticed_is_typed_once_when_it_is_back(
+    page: Page, stack: Stack, account: Cast, sandbox: Sandbox
+) -> None:
+    open_terminal(page, account.operator, sandbox.id)
+    for number, (stands, dies) in enumerate([("asgi", "host"), ("asgi", "asgi")], 1):
+        process = stack.pid(stands)
+        os.kill(process, signal.SIGSTOP)  # nobody notices anything
+        try:
+            type_line(page, "echo ag''ain-$((n+=1))")
+            if dies != stands:
+                stack.kill(dies)
+        finally:
+            if dies != stands:
+                os.kill(process, signal.SIGCONT)
+        if dies != stands:
+            stack.start(dies)
+        else:
+            stack.restart(dies)
+        shows(page, f"again-{number}")
+        drives(page)
+    type_line(page, "echo to''tal-$n")
+    shows(page, "total-2")
 
 
 def test_a_paused_sandbox_says_so_and_offers_to_resume(

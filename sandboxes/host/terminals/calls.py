@@ -52,7 +52,8 @@ async def _attend(host: Host, call: Call) -> None:
     """Until the terminal is closed or the caller leaves. A paused sandbox's screen shows too."""
     live = host.found(call.sandbox_id)
     session = live.terminals.find(call.text("terminal_id"))
-    visitor = Visitor(call.actor, call.flag("drives"), call.text("seat"))
+    page = call.text("page") if "page" in call.header else ""
+    visitor = Visitor(call.actor, call.flag("drives"), call.text("seat"), page)
     entered: asyncio.Future[Watcher] = asyncio.get_running_loop().create_future()
     showing = asyncio.ensure_future(session.attend(visitor, call.send, entered.set_result))
     hearing = asyncio.ensure_future(_hear(live, session, entered, call))
@@ -88,6 +89,10 @@ def _type(live: Live, session: Session, watcher: Watcher, said: Call) -> None:
         session.type(watcher, said.payload)
 
 
+def _from(live: Live, session: Session, watcher: Watcher, said: Call) -> None:
+    session.type_from(watcher, said.number("bytes"))
+
+
 def _resize(live: Live, session: Session, watcher: Watcher, said: Call) -> None:
     if live.pause.state is None:
         session.resize(watcher, Size(said.number("rows"), said.number("columns")))
@@ -103,6 +108,7 @@ def _take(live: Live, session: Session, watcher: Watcher, said: Call) -> None:
 
 _SAID: Final[Mapping[str, Callable[[Live, Session, Watcher, Call], None]]] = {
     "type": _type,
+    "from": _from,
     "resize": _resize,
     "ack": _ack,
     "take": _take,

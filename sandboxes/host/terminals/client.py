@@ -26,7 +26,8 @@ class Attendance:
         """What happens next. ``kind`` in the header says what it is.
 
         ``screen`` (reset; ``skipped`` bytes were left out) and ``output`` carry bytes to show;
-        ``size``, ``people``, ``typed`` and ``closed`` say something; ``refused`` gives keys back.
+        ``size``, ``people``, ``typed`` (bytes so far) and ``closed`` say something; ``refused``
+        gives keys back.
         """
         try:
             return await _answer(self._reader)
@@ -43,6 +44,10 @@ class Attendance:
     async def type(self, data: bytes) -> None:
         """Keys. At most ``TYPED_WINDOW`` bytes may wait for their ``typed``."""
         await self._say({"kind": "type"}, data)
+
+    async def type_from(self, count: int) -> None:
+        """The next key is this byte of all that the visitor's page ever typed; see ``Visitor``."""
+        await self._say({"kind": "from", "bytes": count})
 
     async def resize(self, size: Size) -> None:
         await self._say({"kind": "resize", "rows": size.rows, "columns": size.columns})
@@ -102,6 +107,7 @@ class TerminalClient(HostClient):
             "terminal_id": terminal_id,
             "drives": visitor.drives,
             "seat": visitor.seat,
+            "page": visitor.page,
         }
         async with self._connection() as (reader, writer):
             writer.write(wire.pack(_with_actor(header, visitor.actor)))

@@ -31,6 +31,8 @@ LAG: Final = 16 * 1024
 STALLED_SECONDS: Final = 1.0
 #: After this long without another key, what was typed becomes an event.
 TYPING_SECONDS: Final = 1.0
+#: Pages whose keys are counted; one that came back after so many others counts anew.
+PAGES: Final = 64
 #: Between two sizes that the shell is told of.
 RESIZE_SECONDS: Final = 0.1
 
@@ -51,7 +53,8 @@ class Session:
         self._box = box
         self._timer: asyncio.TimerHandle | None = None
         self._typing: asyncio.TimerHandle | None = None
-        self._keys: asyncio.Queue[tuple[Watcher, bytes]] = asyncio.Queue()
+        self._keys: asyncio.Queue[tuple[Watcher, bytes, int]] = asyncio.Queue()
+        self._accepted: dict[str, int] = {}  # bytes of each page's keys that came as far as here
         self._waiting = 0
         self._wanted: tuple[Size, Watcher] | None = None
         self._helpers: set[asyncio.Task[None]] = set()
@@ -155,21 +158,39 @@ class Session:
         """Keys of the driver's; nobody else's go anywhere. Raises ``HostError`` (invalid)."""
         if watcher is not self.audience.driver:
             return
+        accepted = self._accepted.get(watcher.visitor.page, 0)
+        at, watcher.typed = watcher.typed, watcher.typed + len(data)
+        data = data[max(0, accepted - at) :]
+        if not data:
+            return
         self._waiting += len(data)
         if self._waiting > TYPED_WINDOW:
             raise HostError("invalid", "Too much was typed at once; connect again.")
-        self._keys.put_nowait((watcher, data))
+        if watcher.visitor.page:
+            self._accepted[watcher.visitor.page] = watcher.typed
+        self._keys.put_nowait((watcher, data, watcher.typed))
+
+    def type_from(self, watcher: Watcher, count: int) -> None:
+        """What the page types next is this byte of all it ever typed; what came already is left
+        out, so that a page can say again what may have been lost with its connection."""
+        watcher.typed = max(0, count)
+        page = watcher.visitor.page
+        if page and watcher is self.audience.driver:
+            self._accepted[page] = max(count, self._accepted.pop(page, 0))
+            while len(self._accepted) > PAGES:
+                del self._accepted[next(iter(self._accepted))]
 
     async def _feed(self) -> None:
         """Hands keys to the agent in their order, as fast as the shell takes them."""
         feeder: questions.Feeder | None = None
         try:
             while True:
-                watcher, data = await self._keys.get()
+                watcher, data, end = await self._keys.get()
                 self._waiting -= len(data)
                 if feeder is None:
                     feeder = await questions.Feeder.open(self._box.agent_socket, self.id)
                 hidden = await feeder.write(data)
+                watcher.tell("typed", bytes=end)
                 self._typed(watcher, data, hidden=hidden)
         except HostError as error:
             log.info("terminal %s takes no input: %s", self.id, error.message)
@@ -178,8 +199,6 @@ class Session:
                 feeder.close()
 
     def _typed(self, watcher: Watcher, data: bytes, *, hidden: bool) -> None:
-        watcher.typed += len(data)
-        watcher.tell("typed", bytes=watcher.typed)
         self.recorder.type(watcher.actor, data, hidden=hidden)
         if self._timer is None:
             self._flush_in(GATHER_SECONDS)
@@ -240,6 +259,9 @@ class Session:
             if is_new and self.recorder.was_opened:
                 self._drives(watcher, before="")
             self.audience.tell_people()
+            if visitor.page:
+                known = self._accepted.get(visitor.page, 0)
+                watcher.tell("typed", bytes=known, fresh=True)
             if watcher.screen.needs_redraw:
                 self._help(self._redraw())
             ready(watcher)

@@ -67,6 +67,7 @@ class TerminalRequest:
 class Visitor:
     """Who comes to a terminal. ``seat`` is what one page keeps, to have its place back later.
 
+    ``page`` names one page from its loading on: its keys are counted through all its connections.
     ``drives`` says that this visitor may type. One who may not sees what the timeline may show:
     with secrets masked.
     """
@@ -74,11 +75,13 @@ class Visitor:
     actor: Actor
     drives: bool
     seat: str = ""
+    page: str = ""
 
     def __post_init__(self) -> None:
         """Raises ``HostError`` (invalid)."""
-        if not _SEAT.fullmatch(self.seat):
-            raise HostError("invalid", "A seat is up to 64 letters and digits; leave it out.")
+        if not _SEAT.fullmatch(self.seat) or not _SEAT.fullmatch(self.page):
+            message = "A seat and a page are up to 64 letters and digits; leave them out."
+            raise HostError("invalid", message)
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,7 @@ export function live(root, part, { terminal, room }) {
     const gained = you && !state.drives;
     const lost = !you && state.drives;
     state.drives = you;
+    if (!you) socket.forget();
     part("driver").textContent = you ? "You drive" : driver ? `${driver} drives${away ? ", away" : ""}` : "Nobody drives";
     part("driver").closest(".term-wheel").dataset.you = you;
     const names = [...new Set(watching.map(({ name }) => name))];

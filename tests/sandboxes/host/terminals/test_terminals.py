@@ -222,6 +222,27 @@ async def test_it_stands_still_with_its_sandbox_and_goes_on(
         await ann.sees("\rafter")
 
 
+async def test_keys_that_are_said_again_after_a_lost_connection_are_typed_once(
+    client: TerminalClient, sandbox: Sandboxed
+) -> None:
+    terminal = await open_in(client, sandbox)
+    keys = b"echo on''ce-$((n+=1))\r"
+    async with visit(client, sandbox.id, terminal, page="one") as ann:
+        await ann.hears("typed", bytes=0, fresh=True)
+        await ann.attendance.type_from(0)
+        await ann.attendance.type(keys)
+        await ann.hears("typed", bytes=len(keys))
+    async with visit(client, sandbox.id, terminal, page="one") as ann:
+        await ann.hears("typed", bytes=len(keys), fresh=True)
+        await ann.attendance.type_from(0)  # as a page would that has not heard of it
+        await ann.attendance.type(keys + b"echo to''tal-$n\r")
+        await ann.sees("total-1")
+    async with visit(client, sandbox.id, terminal, page="other") as ann:
+        await ann.attendance.type_from(0)
+        await ann.attendance.type(keys)
+        await ann.sees("once-2")
+
+
 async def test_closing_hangs_up_what_runs_in_it(client: TerminalClient, sandbox: Sandboxed) -> None:
     terminal = await open_in(client, sandbox)
     async with visit(client, sandbox.id, terminal) as ann:

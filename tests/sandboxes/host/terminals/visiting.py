@@ -104,8 +104,9 @@ async def visit(
     *,
     drives: bool = True,
     seat: str = "",
+    page: str = "",
 ) -> AsyncIterator[Visit]:
-    visitor = Visitor(actor, drives, seat)
+    visitor = Visitor(actor, drives, seat, page)
     async with client.terminal_attend(sandbox_id, terminal_id, visitor) as attendance:
         visit = Visit(attendance)
         listening = asyncio.create_task(visit.listen())

@@ -22,6 +22,7 @@ def main() -> int:
         code,
         events,
         isolation,
+        mcp,
         memory,
         metering,
         packages,
@@ -35,7 +36,19 @@ def main() -> int:
     from tests.bench.platform import platform
 
     parts = (
-        *(speed, code, isolation, packages, pausing, volumes, events, memory, transfers, metering),
+        *(
+            speed,
+            code,
+            mcp,
+            isolation,
+            packages,
+            pausing,
+            volumes,
+            events,
+            memory,
+            transfers,
+            metering,
+        ),
         terminals,
     )
     measurements = {name: run for part in parts for name, run in part.MEASUREMENTS.items()}

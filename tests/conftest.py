@@ -20,11 +20,13 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from asgiref.sync import async_to_sync
 from django.conf import settings
+from django.db import connections
 from django.test.utils import setup_databases, teardown_databases
 from orkestr import Sandbox
 from orkestr._client import OrkestrClient, set_default_client
@@ -92,11 +94,12 @@ def open_path() -> Iterator[Path]:
 @pytest.fixture(autouse=True)
 def _loop(request: pytest.FixtureRequest) -> Iterator[None]:
     """A browser of an earlier test leaves its loop behind; tests without one have none."""
-    if "browser" in request.fixturenames:
+    loop = nullcontext() if "browser" in request.fixturenames else no_running_loop()
+    with loop:
         yield
-        return
-    with no_running_loop():
-        yield
+        # Django keeps connections beside a loop apart from others: each goes where it was taken.
+        if "stack" in request.fixturenames:
+            connections.close_all()
 
 
 @pytest.fixture(scope="session")

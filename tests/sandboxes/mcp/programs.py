@@ -7,18 +7,10 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from console.launch.layout import checkout
+from tests.node import MODULES, node
 
-MODULES: Final = checkout() / "node_modules"
 INSPECTOR: Final = "@modelcontextprotocol/inspector/clients/launcher/build/index.js"
 CONFORMANCE: Final = "@modelcontextprotocol/conformance/dist/index.js"
-
-
-def node() -> Path:
-    """The pinned one: the distribution's may be older than these programs ask for."""
-    found = next(MODULES.glob("node-linux-*/bin/node"), None)
-    assert found, "There is no Node in node_modules; `make install-tests` puts it there."
-    return found
 
 
 def run(program: str, *arguments: str, home: Path) -> subprocess.CompletedProcess[str]:

@@ -9,23 +9,27 @@ export function dresser(start) {
   };
 }
 
-/** Offers "Show all" where a card is taller than its frames. Reads the layout: call once a batch. */
+/** Offers "Show all" where a card is taller than its frames. Reads the layout of all, then changes them. */
 export function measure(cards) {
-  for (const card of cards) {
-    if ("open" in card.dataset || !card.isConnected) continue;
-    const clip = card.querySelector(".card-clip");
-    const command = card.querySelector(".card-command");
-    const output = clip.firstElementChild;
-    const tall = output.offsetHeight > clip.clientHeight + 2;
-    const long = command.scrollHeight > command.clientHeight + 2;
+  const closed = [...cards].filter((card) => !("open" in card.dataset) && card.isConnected);
+  cards.clear();
+  for (const change of closed.map(measured)) change();
+}
+
+function measured(card) {
+  const clip = card.querySelector(".card-clip");
+  const command = card.querySelector(".card-command");
+  const output = clip.firstElementChild;
+  const tall = output.offsetHeight > clip.clientHeight + 2;
+  const long = command.scrollHeight > command.clientHeight + 2;
+  return () => {
     clip.toggleAttribute("data-tall", tall);
     command.toggleAttribute("data-tall", long);
     const more = card.querySelector(".card-more");
     more.hidden = !tall && !long;
     const label = output.querySelector("img") ? "Show all" : tall ? `Show all ${lines(output)} lines` : "Show the whole command";
     if (!more.hidden) more.firstElementChild.textContent = label;
-  }
-  cards.clear();
+  };
 }
 
 const lines = (output) => {

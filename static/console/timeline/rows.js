@@ -77,7 +77,7 @@ export class Rows {
     const card = this.cards.get(row.dataset.span);
     const target = card && TARGET[row.dataset.kind];
     this.#insert(target ? card.querySelector(`[data-slot="${target}"]`) : this.list, row);
-    if (target) this.#joined(card, row);
+    if (target) this.#joined(card, row, target);
     return row;
   }
 
@@ -90,8 +90,9 @@ export class Rows {
     return held;
   }
 
-  #joined(card, row) {
+  #joined(card, row, target) {
     this.touched.add(card);
+    if (target === "output" && card.dataset.said !== "image") card.dataset.said = row.querySelector("img") ? "image" : "text";
     if (ENDS.has(row.dataset.kind)) card.dataset.state = row.dataset.state ?? "bad";
   }
 
@@ -159,7 +160,9 @@ export class Rows {
   #remove(row, oldest) {
     const card = row.parentElement.closest("[data-span]");
     if (card && !oldest && ENDS.has(row.dataset.kind)) card.dataset.state = "running";
+    const slot = row.parentElement;
     row.remove();
+    if (card && slot.dataset.slot === "output" && !slot.firstElementChild) delete card.dataset.said;
   }
 
   #forget(card) {

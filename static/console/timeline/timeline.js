@@ -6,16 +6,16 @@ import { dresser, fold, measure } from "./cards.js";
 import { Filters } from "./filters.js";
 import { Journey } from "./journey.js";
 import { keys, walk } from "./keys.js";
-import { page } from "./pages.js";
+import { Behind, onward, page } from "./pages.js";
 import { parse, Rows } from "./rows.js";
 import { announce, healed, lifecycle, stale, WORDS } from "./say.js";
 import { Skips } from "./skips.js";
 import { Stream } from "./stream.js";
 import { View } from "./view.js";
 
-const MOST = 1400; // rows on the page
-const KEEP = 1000; // rows left after dropping some
-const NEAR_EDGE = 600; // pixels from an end at which the next page is fetched
+const MOST = 900; // rows on the page
+const KEEP = 600; // rows left after dropping some
+const NEAR_EDGE = 1200; // pixels from an end at which the next page is fetched
 
 const root = document.getElementById("timeline");
 const scroller = root.querySelector(".tl-scroll");
@@ -140,15 +140,16 @@ async function repair(to) {
   }
 }
 
-async function load(ask, use) {
+const behind = new Behind(root.dataset.rows);
+async function load(asked, use) {
   if (loading) return;
   loading = true;
   const mine = turn;
   root.toggleAttribute("data-loading", true);
   try {
-    const got = await page(root.dataset.rows, ask).catch(() => null);
+    const got = await asked.catch(() => null);
     if (mine !== turn) return; // other rows have been asked for meanwhile
-    if (got) view.keep(() => use(got));
+    if (got) view.keep(() => (use(got), measure(rows.touched)));
     else say("Older events could not be loaded. Scroll again to retry.", "warning");
   } finally {
     loading = false;
@@ -163,7 +164,7 @@ function older() {
   if (rows.head <= 1 || loading || journey.replay.playing) return undefined;
   if (view.following && rows.size > KEEP && !asked) return undefined;
   asked = false;
-  return load({ before: rows.head, filter: filters.query }, (got) => {
+  return load(behind.page(rows.head, filters.query), (got) => {
     const fresh = take(parse(got.html), { found: true });
     rows.head = got.from && (fresh.length || filters.active) ? got.from : 1;
     if (rows.size > MOST && !view.following) rows.dropNewest(KEEP);
@@ -172,7 +173,7 @@ function older() {
 
 function newer() {
   if (rows.tail >= edge || journey.active) return undefined;
-  return load({ after: rows.tail, filter: filters.query }, (got) => {
+  return load(onward(root.dataset.rows, rows.tail, filters.query), (got) => {
     take(parse(got.html), { found: true });
     rows.tail = Math.min(got.to || edge, edge);
     if (rows.size > MOST) rows.dropOldest(KEEP);

@@ -110,7 +110,11 @@ class Memory:
         if not _eventually(lambda: not disks.is_attached(image), _LET_GO_SECONDS):
             raise HostError("busy", "The sandbox's disk is in use still; try again in a moment.")
         disks.check(image)
-        return Fork(image, self._maker.disk_base(name), self.of(name), moves=True)
+        memory = self.of(name)
+        # From the last image on only restores have written to the disk.
+        since = None if memory is None else (memory / "images").stat().st_mtime_ns
+        base = self._maker.disk_base(name)
+        return Fork(image, base, memory, moves=True, restored_since=since)
 
     def _folder(self, name: str) -> Path:
         return self._maker.places.slots / name / "memory"

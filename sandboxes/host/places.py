@@ -37,12 +37,15 @@ class Fork:
 
     ``memory`` is what processes are restored from; without it nothing but the agent runs at first.
     One that ``moves`` is the same disk, not a copy of it: its old slot must not run any more.
+    ``restored_since`` is when a restore that was cut short may have begun to write to it, in
+    nanoseconds; None when there was none.
     """
 
     image: Path
     base: int
     memory: Path | None = None
     moves: bool = False
+    restored_since: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

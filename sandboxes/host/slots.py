@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sandboxes.host import disks, door, leftovers, mounts, oci, process
+from sandboxes.host import disks, door, ghosts, leftovers, mounts, oci, process
 from sandboxes.host.agent import callers
 from sandboxes.host.cgroups import Cgroups, Group
 from sandboxes.host.ids import SLOTS, Ids
@@ -186,6 +186,8 @@ class SlotMaker:
         if fork is not None:
             # A volatile overlay marks its work folder, and no other may be mounted over the mark.
             shutil.rmtree(disk / "work" / "work", ignore_errors=True)
+            if fork.restored_since is not None:
+                ghosts.remove(disk / "upper", since_ns=fork.restored_since)
         if fork is None or fork.base == base:
             for name in ("upper", "work"):
                 os.chown(disk / name, base, base)

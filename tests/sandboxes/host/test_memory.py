@@ -217,6 +217,7 @@ async def test_a_host_killed_while_it_restores_can_be_asked_again(
     machine: HostProcess,
 ) -> None:
     sandbox = await begun(machine)
+    await sandbox.output("echo own > own.cr.1.ghost")
     await pause(sandbox)
     before = len(counted(machine, sandbox.id))
     await asyncio.to_thread(restart, machine)
@@ -229,6 +230,7 @@ async def test_a_host_killed_while_it_restores_can_be_asked_again(
     assert await machine.client.statuses() == {sandbox.id: "paused"}
     await resume(sandbox)
     await counts_on(sandbox, before)
+    assert await sandbox.output("ls *.ghost; cat own.cr.1.ghost") == "own.cr.1.ghost\nown\n"
 
 
 async def test_what_cannot_be_written_stays_paused_in_memory_and_says_so(

@@ -153,8 +153,9 @@ def test_files_are_walked_shown_edited_and_kept_in_order(
     expect(page.locator(".toasts")).to_contain_text("exists already")
     page.keyboard.press("Escape")
     pane.get_by_role("link", name="Delete").click()
-    expect(pane.get_by_role("dialog")).to_contain_text("/workspace/src")
-    expect(pane.get_by_role("dialog")).to_contain_text("3 entries")
+    asked = pane.get_by_role("dialog", name="Delete src?")
+    expect(asked).to_contain_text("/workspace/src")
+    expect(asked).to_contain_text("3 entries")
     pane.get_by_role("button", name="Delete folder").click()
     expect(pane.get_by_text("Nothing in here")).to_be_visible()
     assert sandbox.files.list("/workspace") == []

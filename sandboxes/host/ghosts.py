@@ -28,9 +28,9 @@ def remove(folder: Path, *, since_ns: int) -> None:
             continue
         log.info("Removing %r, of a restore that was cut short", entry.path)
         if entry.is_dir(follow_symlinks=False):
-            os.rmdir(entry.path)
+            Path(os.fsdecode(entry.path)).rmdir()
         else:
-            os.unlink(entry.path)
+            Path(os.fsdecode(entry.path)).unlink()
 
 
 def _entries(folder: bytes) -> Iterator[os.DirEntry[bytes]]:

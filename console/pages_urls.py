@@ -9,6 +9,7 @@ from console.views import (
     device,
     diffs,
     docs,
+    exports,
     files,
     metrics,
     network,
@@ -56,6 +57,7 @@ urlpatterns = [
     path("sandboxes/<str:sandbox_id>/terminate/", sandbox.sandbox_end, name="sandbox-terminate"),
     path("sandboxes/<str:sandbox_id>/hold/", pausing.hold, name="sandbox-hold"),
     path("sandboxes/<str:sandbox_id>/release/", pausing.release, name="sandbox-release"),
+    path("sandboxes/<str:sandbox_id>/export/<str:form>/", exports.export, name="sandbox-export"),
     path("sandboxes/<str:sandbox_id>/signals/", signals.signals, name="sandbox-signals"),
     path(
         "sandboxes/<str:sandbox_id>/signals/<int:signal_id>/dismiss/",

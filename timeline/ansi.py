@@ -24,6 +24,7 @@ _INVISIBLE: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u115f\u1160\u180e\u200b-\u200f\u2028-\u202e"
     "\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
+_UNSEEN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f]")
 _ESCAPES: Final = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("'", "&#x27;"))
 _BEGINS: Final = {
     1: "bold", 2: "dim", 3: "italic", 4: "underline", 7: "inverse", 8: "hidden", 9: "strike",
@@ -78,6 +79,21 @@ def to_html(text: str, *, sgr: str = "") -> str:
 def plain(text: str) -> str:
     """Output without its escape sequences, as somebody would search it."""
     return _SEQUENCE.sub("", text) if "\x1b" in text else text
+
+
+def only_colours(text: str) -> str:
+    """The text with its colours and without any other control, for a terminal that plays it."""
+    kept = _SEQUENCE.sub(lambda match: match[0] if match["sgr"] is not None else "", text)
+    return _UNSEEN.sub("", kept)
+
+
+def style_after(text: str, *, sgr: str = "") -> str:
+    """What is on where the text ends, as ``to_html`` takes it for what follows."""
+    codes = [sgr.removeprefix("\x1b[").removesuffix("m")] if sgr else []
+    for match in _SEQUENCE.finditer(text):
+        if (code := match["sgr"]) is not None:
+            codes = [] if code in {"", "0"} else [*codes, code]
+    return ";".join(codes[-16:])
 
 
 def escape(text: str) -> str:

@@ -1,0 +1,84 @@
+"""The commands of a run as an asciicast v2, for players of terminal recordings.
+
+Such a file is played in real terminals, so that of control sequences only colours are left in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import orjson
+
+from console.exports.reading import events_until
+from console.exports.redact import Redactor, redact
+from timeline import ansi
+from timeline.events import OUTPUT_KINDS, Event, Kind
+from timeline.templatetags.timeline_rows import duration
+
+_SECOND: Final = 1_000_000
+_BEGUN: Final = (Kind.COMMAND_STARTED, Kind.CODE_RUN)
+_ENDED: Final = (Kind.COMMAND_EXITED, Kind.CODE_DONE)
+
+
+async def asciicast(*, sandbox_id: str, last: int, began: int) -> AsyncIterator[bytes]:
+    """Up to the event ``last``; ``began`` is the run's first moment in microseconds."""
+    header = {
+        "version": 2,
+        "width": 120,
+        "height": 36,
+        "timestamp": began // _SECOND,
+        "idle_time_limit": 2.0,
+        "title": sandbox_id,
+        "env": {"TERM": "xterm-256color"},
+    }
+    yield orjson.dumps(header) + b"\n"
+    at, redactor = 0.0, Redactor()
+    async for page in events_until(sandbox_id=sandbox_id, last=last):
+        lines = []
+        for event in page:
+            # A player goes forward only, and clocks of machines do not.
+            at = max(at, (event.at - began) / _SECOND)
+            lines += [
+                orjson.dumps([round(at, 6), *told]) + b"\n" for told in _told(event, redactor)
+            ]
+        yield b"".join(lines)
+
+
+def _told(event: Event, redactor: Redactor) -> list[list[str]]:
+    data = event.data
+    streams = [f"{event.span} {name}" for name in ("stdout", "stderr")]
+    if event.kind in _BEGUN:
+        text = str(data.get("command") or data.get("code") or "")
+        line = "\x1b[1;32m$\x1b[0m \x1b[1m" + _plain(text) + "\x1b[0m\n"
+        return [["o", _drawn(line)], ["m", _plain(text.strip().partition("\n")[0])[:80]]]
+    if event.kind in OUTPUT_KINDS:
+        stream = streams[data.get("stream") == "stderr"]
+        said = redactor.add(stream, str(data.get("text", "")))
+        return [["o", _drawn(ansi.only_colours(said))]] if said else []
+    if event.kind in _ENDED:
+        held = "".join(ansi.only_colours(redactor.end(stream)) for stream in streams)
+        return [["o", _drawn(held + _ending(data))]]
+    return []
+
+
+def _ending(data: dict[str, Any]) -> str:
+    took = duration(data.get("duration_ms"))
+    if data.get("timed_out"):
+        how = "timed out"
+    elif data.get("status") is not None:
+        how = str(data["status"])
+    elif data.get("exit_code") is None:
+        how = f"ended by signal {data.get('signal')}"
+    else:
+        how = f"exit {data['exit_code']}"
+    good = data.get("exit_code") == 0 or data.get("status") == "ok"
+    return f"\x1b[0m\x1b[{2 if good else 31}m[{_plain(how)}, {took}]\x1b[0m\n"
+
+
+def _plain(text: str) -> str:
+    return ansi.only_colours(redact(text)).replace("\x1b", "")
+
+
+def _drawn(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\n", "\r\n")

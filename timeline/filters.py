@@ -21,6 +21,15 @@ SHOWS: Final[Mapping[str, tuple[str, ...]]] = {
 _FAILURES: Final = frozenset({Kind.SANDBOX_FAILED, Kind.LIMIT_HIT, Kind.NETWORK_DENIED})
 LONGEST_TEXT: Final = 200
 
+# The conditions of partial indexes: migration 0005 says them in the same words.
+FAILED: Final = """
+    kind IN ('sandbox.failed', 'limit.hit', 'network.denied')
+    OR (kind = 'command.exited' AND (data -> 'exit_code' IS DISTINCT FROM '0'::jsonb
+        OR data -> 'timed_out' = 'true'::jsonb))
+    OR (kind = 'code.done' AND data ->> 'status' IS DISTINCT FROM 'ok')
+"""
+NO_OUTPUT: Final = "NOT (kind IN ('command.output', 'code.output'))"
+
 
 @dataclass(frozen=True, slots=True)
 class Filter:

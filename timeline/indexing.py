@@ -19,6 +19,8 @@ from django.db import connection
 from redis.exceptions import RedisError
 
 from timeline.live import client
+from timeline.selectors import last_seq
+from timeline.stretches import count_stretches
 from timeline.words import mark_of, text_of, words_of
 
 NOTED: Final = "timeline:unindexed"
@@ -92,7 +94,10 @@ def indexed_to(sandbox_id: str) -> int:
 
 
 def _index(sandbox_id: str, deadline: float) -> bool:
-    """Whether all whole blocks are indexed now."""
+    """Whether all whole blocks are indexed now, and all whole stretches counted."""
+    newest = last_seq(sandbox_id=sandbox_id)
+    if not count_stretches(sandbox_id, newest=newest, deadline=deadline):
+        return False
     after = indexed_to(sandbox_id)
     while time.monotonic() < deadline:
         blocks = _blocks(sandbox_id, after)

@@ -16,7 +16,7 @@ from django.db.models import BooleanField, QuerySet
 from django.db.models.expressions import RawSQL
 
 from timeline.events import BEGINNINGS, ENDINGS, OUTPUT_KINDS, Actor, Event
-from timeline.filters import Filter
+from timeline.filters import FAILED, NO_OUTPUT, Filter
 from timeline.indexing import BLOCK_EVENTS, indexed_to, note_unindexed
 from timeline.models import EventRow
 from timeline.selectors import event_of, event_of_columns, events_of_kinds, last_seq
@@ -29,14 +29,6 @@ _CANDIDATES: Final = 600  # events looked at one by one
 _NEAR: Final = 40  # read before the index is asked
 _WINDOW: Final = 20_000  # events that one page reads where no index helps
 
-# The conditions of partial indexes: migration 0005 says them in the same words.
-FAILED: Final = """
-    kind IN ('sandbox.failed', 'limit.hit', 'network.denied')
-    OR (kind = 'command.exited' AND (data -> 'exit_code' IS DISTINCT FROM '0'::jsonb
-        OR data -> 'timed_out' = 'true'::jsonb))
-    OR (kind = 'code.done' AND data ->> 'status' IS DISTINCT FROM 'ok')
-"""
-NO_OUTPUT: Final = "NOT (kind IN ('command.output', 'code.output'))"
 _KEY: Final = "COALESCE(actor ->> 'id', actor ->> 'type')"
 # Common words are in the nearest blocks, of which few are read; for others the index is asked, by
 # words alone, which are the sandbox's own (``words.lexeme``).

@@ -122,3 +122,19 @@ class WordBlock(models.Model):
 
     def __str__(self) -> str:
         return f"{self.sandbox_id} #{self.first}…#{self.last}"
+
+
+class Stretch(models.Model):
+    """What ended in the 64 events from ``64 × number + 1`` on, written once they are all there."""
+
+    pk = models.CompositePrimaryKey("sandbox_id", "number")
+    sandbox_id = models.TextField()
+    number = models.BigIntegerField()
+    commands = models.IntegerField()
+    failed = models.IntegerField()
+
+    class Meta:
+        db_table = "timeline_stretch"
+
+    def __str__(self) -> str:
+        return f"{self.sandbox_id}, stretch {self.number}"

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from django.db import connection
 
-from timeline.matches import FAILED, NO_OUTPUT
+from timeline.filters import NO_OUTPUT
+from timeline.stretches import counted_parts
 
 MOST_BARS: Final = 1000
 BUCKETS: Final = 400
@@ -44,16 +45,11 @@ _BARS: Final = f"""
     ) AS e ON true
     ORDER BY s.seq
 """  # noqa: S608 - constants of this module
-# Stretches of equally many events: a few hundred of them by key, all others by indexes alone.
+# Stretches of equally many events: when they begin and end is read by key.
 _BOUNDS: Final = """
     SELECT extract(epoch FROM at) * 1000 FROM unnest(%(seqs)s::bigint[]) AS bound (seq)
     JOIN timeline_event e ON e.sandbox_id = %(id)s AND e.seq = bound.seq ORDER BY bound.seq
 """
-_COUNTS: Final = f"""
-    SELECT width_bucket(seq, 1, %(newest)s + 1, {BUCKETS}), count(*), min(seq)
-    FROM timeline_event WHERE sandbox_id = %(id)s AND {{condition}} GROUP BY 1
-"""  # noqa: S608
-_EXITED: Final = f"kind IN ('command.exited', 'code.done') AND {NO_OUTPUT}"
 _MARKS: Final = f"""
     SELECT seq, extract(epoch FROM at) * 1000, kind FROM (
         SELECT seq, at, kind FROM timeline_event
@@ -118,16 +114,9 @@ def _stretches(cursor: Any, sandbox_id: str, newest: int) -> list[list[Any]]:
     bounds = [1 + (newest - 1) * number // BUCKETS for number in range(BUCKETS + 1)]
     cursor.execute(_BOUNDS, {"id": sandbox_id, "seqs": bounds})
     moments = [round(at) for (at,) in cursor.fetchall()]
-    failed = {at: count for at, count, _ in _counted(cursor, sandbox_id, newest, FAILED)}
+    counted = counted_parts(sandbox_id, newest=newest, parts=BUCKETS)
     return [
-        [moments[at - 1], moments[at], count, failed.get(at, 0), seq]
-        for at, count, seq in sorted(_counted(cursor, sandbox_id, newest, _EXITED))
-        if at < len(moments)
+        [moments[part], moments[part + 1], commands, failed, seq]
+        for part, commands, failed, seq in counted
+        if part + 1 < len(moments)
     ]
-
-
-def _counted(
-    cursor: Any, sandbox_id: str, newest: int, condition: str
-) -> list[tuple[int, int, int]]:
-    cursor.execute(_COUNTS.format(condition=f"({condition})"), {"id": sandbox_id, "newest": newest})
-    return list(cursor.fetchall())

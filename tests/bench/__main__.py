@@ -30,6 +30,7 @@ def main() -> int:
         report,
         speed,
         terminals,
+        timelines,
         transfers,
         volumes,
     )
@@ -49,7 +50,7 @@ def main() -> int:
             transfers,
             metering,
         ),
-        terminals,
+        *(terminals, timelines),
     )
     measurements = {name: run for part in parts for name, run in part.MEASUREMENTS.items()}
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)

@@ -57,7 +57,7 @@ _STOPWATCH = """() => {
 
 
 @contextmanager
-def _chromium() -> Iterator[Browser]:
+def chromium() -> Iterator[Browser]:
     program = next(filter(None, map(shutil.which, _BROWSERS)))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=_FLAGS)
@@ -112,7 +112,7 @@ def _type(page: Page, count: int) -> None:
 def keystroke(bench: Bench) -> list[Row]:
     """Key to painted echo, in blocks that alternate between the two pages."""
     with (
-        _chromium() as browser,
+        chromium() as browser,
         _terminado(browser) as other,
         _console(bench, browser) as ours,
     ):
@@ -142,7 +142,7 @@ def keystroke(bench: Bench) -> list[Row]:
 def flood(bench: Bench) -> list[Row]:
     """`yes` for a while, then Ctrl-C."""
     answers: list[float] = []
-    with _chromium() as browser, _console(bench, browser) as page:
+    with chromium() as browser, _console(bench, browser) as page:
         page.evaluate(_STOPWATCH)
         session = page.context.new_cdp_session(page)
         heap = _heap(session)

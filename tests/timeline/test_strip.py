@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ from psycopg import Connection
 from timeline.events import Kind, NewEvent
 from timeline.moments import seq_at
 from timeline.services import events_append
+from timeline.stretches import EVENTS, count_stretches, counted_to
 from timeline.strip import BUCKETS, MOST_BARS, Strip, strip_of
 
 FROM = 1_700_000_000
@@ -65,6 +67,25 @@ def test_commands_are_bars_until_there_are_too_many(
     assert sum(count for _, _, count, _, _ in strip.counts) == MOST_BARS + 200
     assert sum(failed for _, _, _, failed, _ in strip.counts) == (MOST_BARS + 200) // 10
     assert all(began <= ended for began, ended, *_ in strip.counts)
+
+
+def test_a_long_run_is_counted_once_and_what_comes_after_it_is_added(
+    database: Connection[Any], sandbox_id: str
+) -> None:
+    count = BUCKETS * EVENTS // 2 + 100
+    events_append(sandbox_id=sandbox_id, events=commands(count))
+    by_index = strip_of(sandbox_id).counts
+    newest = 2 * count
+    assert not count_stretches(sandbox_id, newest=newest, deadline=0)
+    assert count_stretches(sandbox_id, newest=newest, deadline=time.monotonic() + 60)
+    assert counted_to(sandbox_id) == newest // EVENTS * EVENTS
+    events_append(sandbox_id=sandbox_id, events=commands(30))
+    counted = strip_of(sandbox_id).counts
+    assert sum(part[2] for part in by_index) == count
+    assert sum(part[2] for part in counted) == count + 30
+    assert sum(part[3] for part in counted) == -(-count // 10) + 3
+    for old, new in zip(by_index[:-2], counted, strict=False):
+        assert abs(old[2] - new[2]) <= EVENTS  # a stretch falls into the part it begins in
 
 
 def test_a_moment_is_found_by_halving(database: Connection[Any], sandbox_id: str) -> None:

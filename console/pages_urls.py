@@ -6,6 +6,7 @@ from django.urls import path
 
 from console.views import (
     auth,
+    compare,
     device,
     diffs,
     docs,
@@ -92,6 +93,8 @@ urlpatterns = [
     path(_TERMINAL + "open/", terminal.open_terminal, name="terminal-open"),
     path(_TERMINAL + "<str:terminal_id>/close/", terminal.close_terminal, name="terminal-close"),
     path(_TERMINAL + "<str:terminal_id>/recording/", terminal.recording, name="terminal-recording"),
+    path("compare/", compare.compare, name="compare"),
+    path("compare/outputs/", compare.outputs, name="compare-outputs"),
     path("tokens/", tokens.tokens, name="tokens"),
     path("tokens/<str:token_id>/revoke/", tokens.token_end, name="token-end"),
     path("device/", device.device, name="device"),

@@ -99,4 +99,5 @@ urlpatterns = [
     path("tokens/<str:token_id>/revoke/", tokens.token_end, name="token-end"),
     path("device/", device.device, name="device"),
     path("docs/", docs.docs, name="docs"),
+    path("docs/api/", docs.docs_api, name="docs-api"),
 ]

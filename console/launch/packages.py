@@ -56,6 +56,7 @@ def to_test() -> list[Package]:
         _program("npm"),
         _program("git"),
         _program("openssl"),
+        _program("curl"),
         Package("libc6-dev", Path("/usr/include/stdio.h").exists),
         Package("chromium", _has_browser),
         Package("fonts-dejavu-core", Path("/usr/share/fonts/truetype/dejavu").is_dir),

@@ -25,6 +25,16 @@ from sandboxes.signals.selectors import signals_of
 register = template.Library()
 
 
+@register.filter
+def ticked(text: str) -> SafeString:
+    """What stands between backticks as code, and everything escaped."""
+    parts = str(text).split("`")
+    shown = (
+        format_html("<code>{}</code>" if at % 2 else "{}", part) for at, part in enumerate(parts)
+    )
+    return SafeString("".join(shown))
+
+
 @register.simple_tag
 def now_ms() -> int:
     """The server's clock in milliseconds, by which the page's clocks run."""

@@ -1,4 +1,4 @@
-"""The quick start for callers of the API."""
+"""For callers of the API: the cookbook and the reference."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from accounts.policy import Principal
+from console.recipes import cookbook
+from console.reference import reference
 from console.signed_in import signed_in
 from sandboxes.limits import TEMPLATES
 from sandboxes.selectors import limits_of
@@ -15,6 +17,14 @@ from sandboxes.selectors import limits_of
 @require_safe
 @signed_in
 def docs(request: HttpRequest, principal: Principal) -> HttpResponse:
-    """Snippets with the reader's own address, and the way to the OpenAPI description."""
-    context = {"templates": TEMPLATES, "limits": limits_of(principal.account_id)}
+    """The recipes in each language, with the reader's own address, and a token if they type one."""
+    limits = limits_of(principal.account_id)
+    context = {"templates": TEMPLATES, "limits": limits, "cookbook": cookbook()}
     return render(request, "console/docs.html", context)
+
+
+@require_safe
+@signed_in
+def docs_api(request: HttpRequest, principal: Principal) -> HttpResponse:
+    """Every route of `/v1`, as its OpenAPI description has it."""
+    return render(request, "console/docs_api.html", {"groups": reference()})

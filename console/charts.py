@@ -9,6 +9,7 @@ from asgiref.sync import async_to_sync
 from sandboxes.host.types import HostError
 from sandboxes.models import ENDED, Sandbox
 from sandboxes.services import host_client
+from sandboxes.usage.history import usage_history
 from sandboxes.usage.metrics import metrics_of
 from timeline.events import Event, Kind
 from timeline.inert import inert
@@ -25,8 +26,12 @@ _TURNS: Final = [kind.value for kind in Kind if kind.startswith("sandbox.")] + [
 
 
 def chart_of(sandbox: Sandbox) -> dict[str, Any]:
-    """JSON of one chart. Times are Unix seconds; ``samples`` hold time, busy cores and bytes of
-    the last minute, ``commands`` begin, end (null while it runs), state, text and ``seq``."""
+    """JSON of one chart. Times are Unix seconds.
+
+    ``history`` holds begin, end, and the means of busy cores and bytes between them, of the whole
+    run; ``samples`` time, busy cores and bytes of each second of the last minute; ``commands``
+    begin, end (null while it runs), state, text and ``seq``.
+    """
     is_away, samples, lifetime = False, [], None
     try:
         metrics = async_to_sync(metrics_of)(sandbox, host=host_client())
@@ -40,12 +45,20 @@ def chart_of(sandbox: Sandbox) -> dict[str, Any]:
         "is_away": is_away,
         "cores": float(sandbox.cpu),
         "memory": sandbox.memory_mb * 1024 * 1024,
+        "history": _history(sandbox),
         "samples": samples,
         "cpu_seconds": round(lifetime.cpu_seconds, 2) if lifetime else None,
         "gb_seconds": round(lifetime.gb_seconds, 2) if lifetime else None,
         "commands": _commands(sandbox.id),
         "turns": _turns(sandbox.id),
     }
+
+
+def _history(sandbox: Sandbox) -> list[list[float]]:
+    return [
+        [point.began.timestamp(), point.at.timestamp(), round(point.cores, 4), point.memory]
+        for point in usage_history(sandbox)
+    ]
 
 
 def _commands(sandbox_id: str) -> list[dict[str, Any]]:

@@ -4,11 +4,14 @@ import { duration } from "./time.js";
 const root = document.getElementById("metrics");
 const part = (name) => root.querySelector(`[data-part="${name}"]`);
 const KEEP_SECONDS = 3600;
+const RECENT_SECONDS = 300;
 const AGAIN_MS = 2000;
 
 let told = null; // the latest answer
 let points = new Map(); // by the second: [cores, bytes]
 const charts = {};
+let recent = false; // the last minutes are shown, not the whole run
+let zoom = null; // what was dragged over: from, to
 
 function colours() {
   const style = getComputedStyle(document.documentElement);
@@ -31,6 +34,11 @@ function bytes(value) {
   const mb = value / 1048576;
   return mb >= 1024 ? `${(mb / 1024).toFixed(1)} GB` : `${mb.toFixed(mb < 10 ? 1 : 0)} MB`;
 }
+
+const STATES = {
+  over: "It has ended. This is its whole run.",
+  paused: "Paused. It uses nothing until it is resumed.",
+};
 
 // --- drawing -----------------------------------------------------------------------------------
 
@@ -80,9 +88,14 @@ function make(name, limit, say) {
     scales: { y: { range: (_chart, _low, high) => [0, Math.max(limit * 0.05, Math.min(limit, high * 1.15 || limit))] } },
     axes: [{ ...axis, space: 90, values: (_chart, times) => times.map(clock) }, { ...axis, size: 70, values: (_chart, values) => values.map(say) }],
     series: [{}, { stroke: ink.line, width: 2, points: { show: false }, fill: `color-mix(in oklab, ${ink.line} 14%, transparent)`, spanGaps: false }],
-    hooks: { drawClear: [marks], setCursor: [(chart) => hover(chart, name, say)] },
+    hooks: { drawClear: [marks], setCursor: [(chart) => hover(chart, name, say)], setSelect: [zoomed] },
   };
   return new window.uPlot(options, data(name), place);
+}
+
+function zoomed(chart) {
+  const { left, width } = chart.select;
+  if (width > 0) zoom = [chart.posToVal(left, "x"), chart.posToVal(left + width, "x")];
 }
 
 function hover(chart, name, say) {
@@ -93,26 +106,40 @@ function hover(chart, name, say) {
   part(`${name}-now`).textContent = `${value === null || value === undefined ? "" : say(value)}${ran ? ` · ${ran.text}` : ""}`;
 }
 
-/** Seconds without a value in between are a gap, not a line. */
+/** The whole run in means, then its last seconds one by one. Times without a value are a gap, not a line. */
 function data(name) {
   const which = name === "cpu" ? 0 : 1;
-  const times = [...points.keys()].sort((a, b) => a - b);
-  const xs = [];
-  const ys = [];
-  for (const at of times) {
+  const seconds = [...points.keys()].sort((a, b) => a - b);
+  const [xs, ys] = [[], []];
+  const add = (at, value) => {
     if (xs.length && at - xs.at(-1) > 5) {
       xs.push(at - 1);
       ys.push(null);
     }
     xs.push(at);
-    ys.push(points.get(at)[which]);
+    ys.push(value);
+  };
+  for (const [begin, end, ...means] of told.history) {
+    if (begin >= (seconds[0] ?? Infinity)) break;
+    add(begin, means[which]);
+    // Within one mean nothing is missing, however long it is.
+    xs.push(Math.min(end, seconds[0] ?? end));
+    ys.push(means[which]);
   }
+  for (const at of seconds) add(at, points.get(at)[which]);
   return [xs, ys];
 }
 
+function shown([xs]) {
+  const last = xs.at(-1);
+  const [min, max] = zoom ?? [recent ? Math.max(xs[0], last - RECENT_SECONDS) : xs[0], last];
+  return { min, max };
+}
+
 function paint() {
-  const any = points.size > 1;
-  part("charts").hidden = part("key").hidden = !any;
+  const any = points.size > 1 || told.history.length > 0;
+  part("charts").hidden = part("key").hidden = part("ranges").hidden = !any;
+  part("state").textContent = any ? STATES[told.is_over ? "over" : told.status] ?? "" : "";
   part("none").hidden = any;
   if (!any) return nothing();
   if (!charts.cpu) {
@@ -120,7 +147,11 @@ function paint() {
     charts.memory = make("memory", told.memory, bytes);
   }
   for (const [name, chart] of Object.entries(charts)) {
-    chart.setData(data(name));
+    const values = data(name);
+    chart.batch(() => {
+      chart.setData(values, false);
+      chart.setScale("x", shown(values));
+    });
     hover(chart, name, name === "cpu" ? cores : bytes);
   }
   root.dataset.points = points.size;
@@ -128,7 +159,7 @@ function paint() {
 
 function nothing() {
   const words = told.is_over
-    ? ["It has ended", "What it used second by second is kept for the last minute of a run only while it runs; its sums stay."]
+    ? ["It has ended", "It was gone before anything was measured; its sums stay."]
     : told.status === "paused" ? ["Paused", "A paused sandbox uses nothing. Values come again when it is resumed."]
       : told.is_away ? ["The sandbox host does not answer", "Values come again by themselves once it does."]
         : ["Nothing measured yet", "The first values come within seconds."];
@@ -157,11 +188,22 @@ async function look() {
 function take(answer) {
   told = answer;
   for (const [at, busy, used] of told.samples) points.set(at, [busy, used]);
-  const oldest = Math.max(...points.keys()) - KEEP_SECONDS;
+  const oldest = Math.max(...points.keys()) - KEEP_SECONDS; // -Infinity of none
   points = new Map([...points].filter(([at]) => at >= oldest));
   paint();
   sums();
 }
+
+for (const choice of part("ranges").querySelectorAll("button"))
+  choice.addEventListener("click", () => {
+    [recent, zoom] = [choice.value === "recent", null];
+    for (const other of part("ranges").querySelectorAll("button")) other.setAttribute("aria-pressed", other === choice);
+    if (told) paint();
+  });
+root.addEventListener("dblclick", () => {
+  zoom = null;
+  if (told) paint();
+});
 
 function redraw() {
   for (const [name, chart] of Object.entries(charts)) {

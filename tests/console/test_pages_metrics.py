@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from orkestr import Sandbox
 from orkestr._client import OrkestrClient
 from playwright.sync_api import Page, expect
@@ -34,10 +35,18 @@ def test_use_is_drawn_live_with_commands_and_turns(
     assert [turn["word"] for turn in answer["turns"]] == ["created", "running"]
     sandbox.pause()
     page.reload()
-    expect(page.get_by_role("heading", name="Paused")).to_be_visible()
+    expect(page.locator("[data-part='state']")).to_contain_text("Paused")
     sandbox.terminate()
     page.reload()
-    expect(page.get_by_role("heading", name="It has ended")).to_be_visible()
+    expect(page.locator("[data-part='state']")).to_contain_text("its whole run")
+    expect(charts.first).to_be_visible()
+    whole = page.request.get(f"/sandboxes/{sandbox.id}/metrics/chart/").json()
+    used = sum((end - begin) * cores for begin, end, cores, _ in whole["history"])
+    assert used == pytest.approx(whole["cpu_seconds"], abs=0.02)
+    page.get_by_role("button", name="Last 5 minutes").click()
+    expect(page.get_by_role("button", name="Last 5 minutes")).to_have_attribute(
+        "aria-pressed", "true"
+    )
     expect(page.locator("[data-part='sums']")).to_contain_text("of processor time")
     assert complaints == []
     page.context.clear_cookies()

@@ -89,6 +89,11 @@ class SandboxForm(forms.Form):
     timeout_seconds = forms.IntegerField(
         min_value=TIMEOUT_MIN, max_value=TIMEOUT_MAX, initial=TIMEOUT_DEFAULT
     )
+    on_timeout = forms.ChoiceField(
+        required=False, choices=[("kill", "End it"), ("pause", "Pause it")]
+    )
+    auto_resume = forms.BooleanField(required=False)
+    preview_auth = forms.BooleanField(required=False)
     volume = forms.CharField(required=False, max_length=64)
     env = PairsField(required=False)
     metadata = PairsField(required=False)
@@ -103,6 +108,9 @@ class SandboxForm(forms.Form):
             isolation=data["isolation"] or None,
             allow_domains=data["allow_domains"] or None,
             timeout_seconds=data["timeout_seconds"],
+            on_timeout=data["on_timeout"] or "kill",
+            auto_resume=data["auto_resume"],
+            preview_auth=data["preview_auth"],
             volume=data["volume"] or None,
             env=data["env"] or {},
             metadata=data["metadata"] or {},

@@ -71,6 +71,8 @@ def test_a_sandbox_is_made_with_the_form(
     page.get_by_label("Time limit in seconds").fill("120")
     page.get_by_label("Environment").fill("API_KEY=very-secret\n")
     page.get_by_label("Metadata").fill("team=search")
+    page.get_by_label("Pause it").check()
+    page.get_by_label("Wake by itself").check()
     page.get_by_role("button", name="Create sandbox").click()
     page.wait_for_url("**/sandboxes/sbx_*/")
     expect(page.locator('[data-kind="sandbox.running"]')).to_be_visible()
@@ -78,6 +80,7 @@ def test_a_sandbox_is_made_with_the_form(
     assert "very-secret" not in page.content()
     made = Row.objects.get(account=account.account)
     assert (made.template, made.metadata) == ("debian-12", {"team": "search"})
+    assert (made.on_timeout, made.auto_resume, made.preview_auth) == ("pause", True, False)
     assert made.actor["name"] == str(account.operator)
 
 

@@ -59,6 +59,11 @@ app.config_from_object(
                 "schedule": 2.0,
                 "options": {"expires": 5},
             },
+            "spans": {
+                "task": "sandboxes.spans.send",
+                "schedule": 5.0,
+                "options": {"expires": 5},
+            },
             # Retries, and whatever a worker was not told of when it was committed.
             "webhooks": {
                 "task": "sandboxes.webhooks.send",
@@ -74,6 +79,7 @@ app.autodiscover_tasks(
         "accounts",
         "sandboxes",
         "sandboxes.signals",
+        "sandboxes.spans",
         "sandboxes.usage",
         "sandboxes.webhooks",
         "timeline",

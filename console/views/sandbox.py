@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from asgiref.sync import async_to_sync
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
@@ -14,6 +12,7 @@ from accounts.origin import origin_of
 from accounts.policy import Principal, Scope, require
 from console import history
 from console.forms import ExtendForm
+from console.moments import moment_of
 from console.signed_in import signed_in
 from console.tabs import tab_to_return_to
 from console.views.notes import notes_context
@@ -26,7 +25,6 @@ from timeline.matches import actors_of
 
 LAST_SEQ = 2**62
 SPEEDS = (1, 2, 4, 8, 16, 64)
-LAST_MOMENT_MS = 253_402_300_000_000
 
 
 @require_safe
@@ -64,7 +62,7 @@ def sandbox_rows(request: HttpRequest, principal: Principal, sandbox_id: str) ->
         return HttpResponseBadRequest("before, after, at and limit are whole numbers.")
     limit = min(max(limit or history.PAGE, 1), history.MOST)
     if at is not None:
-        part, seq = history.slice_around(sandbox_id=found.id, at=_moment(at), limit=limit)
+        part, seq = history.slice_around(sandbox_id=found.id, at=moment_of(at), limit=limit)
         return _rows(part, {"x-at": str(seq)})
     wanted = _wanted(request)
     if after is not None:
@@ -77,11 +75,6 @@ def sandbox_rows(request: HttpRequest, principal: Principal, sandbox_id: str) ->
 def _rows(part: history.Slice, headers: dict[str, str]) -> HttpResponse:
     covered = {"x-from": str(part.first), "x-to": str(part.last)}
     return HttpResponse(part.html, headers=covered | headers)
-
-
-def _moment(at: int) -> datetime:
-    """Milliseconds since the epoch; beyond what a clock can say is its end."""
-    return datetime.fromtimestamp(min(at, LAST_MOMENT_MS) / 1000, UTC)
 
 
 @require_safe

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from asgiref.sync import async_to_sync
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
@@ -13,6 +15,7 @@ from django.views.decorators.http import require_POST, require_safe
 from accounts.origin import origin_of
 from accounts.policy import Principal, Scope, require
 from console.forms import TerminalSizeForm
+from console.moments import asked_moment
 from console.signed_in import signed_in
 from sandboxes.errors import SandboxError, SandboxNotFound
 from sandboxes.host.terminals.types import Size, TerminalInfo, check_terminal_id
@@ -43,8 +46,12 @@ def terminal_list(request: HttpRequest, principal: Principal, sandbox_id: str) -
 def _context(request: HttpRequest, sandbox: Sandbox) -> dict[str, object]:
     rows, trouble = _rows(sandbox)
     numbered = [(number, row) for number, row in enumerate(rows, 1)]
-    chosen = _chosen(rows, request.GET.get("t", ""))
-    return {"sandbox": sandbox, "terminals": numbered, "chosen": chosen, "trouble": trouble}
+    moment = asked_moment(request)
+    chosen = _chosen(rows, request.GET.get("t", ""), moment)
+    context = {"sandbox": sandbox, "terminals": numbered, "chosen": chosen, "trouble": trouble}
+    if moment and chosen and not chosen.is_open:
+        context["second"] = max(0.0, moment.timestamp() - chosen.opened_at / 1e6)
+    return context
 
 
 def _rows(sandbox: Sandbox) -> tuple[list[TerminalInfo], str]:
@@ -54,9 +61,15 @@ def _rows(sandbox: Sandbox) -> tuple[list[TerminalInfo], str]:
         return [], error.message
 
 
-def _chosen(rows: list[TerminalInfo], wanted: str) -> TerminalInfo | None:
-    """The one that is asked for, else the newest that is open, else the newest of all."""
+def _chosen(
+    rows: list[TerminalInfo], wanted: str, moment: datetime | None = None
+) -> TerminalInfo | None:
+    """The one that is asked for, else the last to be opened before a moment, else the newest that
+    is open, else the newest of all."""
     by_id = {row.id: row for row in rows}
+    if moment and wanted not in by_id:
+        begun = [row for row in rows if row.opened_at <= moment.timestamp() * 1e6]
+        return next(iter((begun or rows)[::-1]), None)
     opened = [row for row in rows if row.is_open]
     return by_id.get(wanted) or next(iter((opened or rows)[::-1]), None)
 

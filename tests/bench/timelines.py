@@ -113,13 +113,13 @@ def _asked(bench: Bench, runs: tuple[str, str], what: str, path: str, most: floa
 def _browsed(bench: Bench, sandbox_id: str) -> list[Row]:
     with chromium() as browser:
         page = _signed_in(bench, browser)
-        weights: dict[str, int] = {}
-        page.on("response", lambda response: weights.update({response.url: _weight(response)}))
+        seen: list[Response] = []
+        page.on("response", seen.append)
         page.goto(f"/sandboxes/{sandbox_id}/")
         page.wait_for_selector('#timeline[data-live="live"]')
         paint = float(page.evaluate("performance.getEntriesByType('paint').at(-1).startTime"))
         page.wait_for_load_state("networkidle")
-        own = sum(size for url, size in weights.items() if "/static/" in url)
+        own = sum(_weight(response) for response in seen if "/static/" in response.url)
         scroll = page.evaluate(_SCROLL, bench.seconds(200))
     return [_first_paint(paint), _scrolled(scroll), _weighed(own)]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from orkestr import Sandbox
 from orkestr._client import OrkestrClient
 from playwright.sync_api import Page, expect
@@ -107,3 +109,33 @@ def test_a_run_is_played_again_with_its_idle_time_cut(
     assert page.locator(".tl-rows").evaluate("e => e.querySelectorAll('[data-seq]').length") < 1500
     page.get_by_role("button", name="Back to live").click()
     expect(timeline).to_have_attribute("data-live", "live")
+
+
+def test_files_and_terminals_open_at_the_moment_of_the_strip(
+    page: Page, account: Cast, sandbox_client: OrkestrClient
+) -> None:
+    sandbox = Sandbox.create(template="debian-12", timeout_seconds=600, client=sandbox_client)
+    sandbox.files.write("/workspace/early.txt", "early")
+    sandbox.exec("sleep 2")
+    sandbox.files.write("/workspace/late.txt", "late")
+    open_timeline(page, account.viewer, sandbox.id)
+    expect(page.locator('[data-kind="file.written"]')).to_have_count(2)
+    strip = page.get_by_role("slider", name="Moment of the run")
+    expect(page.locator(".strip")).not_to_have_attribute("data-empty", "")
+    files = page.locator(".box-tabs").get_by_role("link", name="Files")
+    assert "at=" not in (files.get_attribute("href") or "")
+
+    early = page.locator('[data-kind="file.written"]').first
+    at = int(early.get_attribute("data-at") or 0) // 1000 + 500
+    page.goto(f"/sandboxes/{sandbox.id}/files/?at={at}")
+    expect(page.get_by_role("heading", name="As of a moment of the run")).to_be_visible()
+    expect(page.locator(".written")).to_contain_text("early.txt")
+    expect(page.locator(".written")).not_to_contain_text("late.txt")
+
+    page.go_back()
+    expect(page.locator("#timeline")).to_have_attribute("data-live", "live")
+    expect(page.locator(".strip")).not_to_have_attribute("data-empty", "")
+    strip.press("Home")
+    expect(files).to_have_attribute("href", re.compile(r"/files/\?at=\d+$"))
+    page.keyboard.press("End")
+    expect(files).to_have_attribute("href", re.compile(r"/files/$"))

@@ -50,6 +50,12 @@ export class Player {
     return this.times.at(-1) ?? 0;
   }
 
+  /** Where the position is for a second of the recording as it was, idle times cut or not. */
+  placeOf(second) {
+    const index = this.original.findLastIndex((at) => at <= second);
+    return index < 0 ? 0 : this.times[index];
+  }
+
   #restart() {
     this.index = 0;
     this.terminal.write("\x1bc"); // in its place among what is still being drawn

@@ -49,7 +49,7 @@ export async function replay(root, part, { terminal, room }) {
   new ResizeObserver(() => size && shrinkTo(terminal, room, size)).observe(part("stage"));
   part("player").hidden = false;
   root.dataset.ready = "";
-  // What it ended with is what most people look for: the last screen shows until play is pressed.
-  player.seek(player.length);
+  // The moment that the timeline stood at; else what it ended with, which is what most people look for.
+  player.seek(root.dataset.second ? player.placeOf(Number(root.dataset.second)) : player.length);
   paint();
 }

@@ -160,7 +160,20 @@ export class Journey {
     this.#tell(at);
   }
 
+  // The tabs of files and terminals open at the same moment.
+  #lead(at) {
+    for (const link of document.querySelectorAll(".box-tabs a")) {
+      const address = new URL(link.href);
+      if (!/\/(files|terminal)\/$/.test(address.pathname)) continue;
+      if (at === null) address.searchParams.delete("at");
+      else address.searchParams.set("at", Math.round(at));
+      link.href = address;
+    }
+  }
+
   #tell(at) {
+    clearTimeout(this.leading);
+    this.leading = setTimeout(() => this.#lead(at), 100);
     const detail = { at, live: at === null, playing: this.replay.playing };
     this.root.dispatchEvent(new CustomEvent("playhead", { bubbles: true, detail }));
   }

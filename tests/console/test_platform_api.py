@@ -14,6 +14,8 @@ from accounts.models import DeviceLogin, Token
 from accounts.origin import Origin
 from accounts.policy import USUAL_SCOPES, Principal
 from accounts.services import member_add
+from console.platform_api import api
+from sandboxes.api.access import Bearer
 from tests.cast import Cast
 from tests.stack import Stack
 
@@ -99,16 +101,35 @@ def test_what_asks_says_what_it_is(stack: Stack, name: object) -> None:
     assert "client_name" in answer.json()["detail"]
 
 
-def test_each_route_asks_for_its_scope(stack: Stack, account: Cast) -> None:
-    wanted = {
-        ("GET", "/api/v1/api-tokens"): "tokens:read",
-        ("POST", "/api/v1/api-tokens"): "tokens:write",
-        ("DELETE", "/api/v1/api-tokens/tok_none"): "tokens:write",
-        ("GET", "/api/v1/activity"): "audit:read",
+WITHOUT_A_TOKEN = {("POST", "/api/auth/device/start"), ("POST", "/api/auth/device/token")}
+WITH_ANY_TOKEN = {("GET", "/api/auth/me"), ("DELETE", "/api/api-tokens/current")}
+SCOPES = {
+    ("GET", "/api/v1/api-tokens"): "tokens:read",
+    ("POST", "/api/v1/api-tokens"): "tokens:write",
+    ("DELETE", "/api/v1/api-tokens/{token_id}"): "tokens:write",
+    ("GET", "/api/v1/activity"): "audit:read",
+}
+
+
+def test_no_route_is_forgotten_here() -> None:
+    routes = {
+        (method, f"/api{prefix}{path}"): operation
+        for prefix, router in api._routers
+        for path, view in router.path_operations.items()
+        for operation in view.operations
+        for method in operation.methods
     }
+    assert set(routes) == WITHOUT_A_TOKEN | WITH_ANY_TOKEN | set(SCOPES)
+    for route, operation in routes.items():
+        guards = [guard.scope for guard in operation.auth_callbacks if isinstance(guard, Bearer)]
+        wanted = [] if route in WITHOUT_A_TOKEN else [SCOPES.get(route)]
+        assert guards == wanted, route
+
+
+def test_each_route_asks_for_its_scope(stack: Stack, account: Cast) -> None:
     plain = account.mint(scopes=USUAL_SCOPES)
     with httpx.Client(base_url=stack.url) as client:
-        for (method, path), scope in wanted.items():
+        for (method, path), scope in SCOPES.items():
             assert client.request(method, path).status_code == 401
             client.headers["Authorization"] = f"Bearer {plain.text}"
             answer = client.request(method, path, json={"name": "x"})

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from timeline.events import Kind
@@ -101,7 +101,8 @@ class Run:
     changed: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """For orjson, which writes the dataclasses in it much faster than ``asdict`` copies."""
+        return {name: getattr(self, name) for name in self.__slots__}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Run:

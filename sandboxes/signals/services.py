@@ -48,6 +48,13 @@ _DUE: Final = """
       AND (h.seq > p.seq OR s.status = ANY(%s) OR (p.next_look <= %s AND s.status = 'running'))
     ORDER BY p.sandbox_id LIMIT %s FOR UPDATE OF p SKIP LOCKED
 """
+_NOTE: Final = """
+    UPDATE signals_progress p
+    SET seq = n.seq, state = n.state::jsonb, next_look = n.next_look, done = n.done
+    FROM unnest(%s::text[], %s::bigint[], %s::text[], %s::timestamptz[], %s::boolean[])
+        AS n(id, seq, state, next_look, done)
+    WHERE p.sandbox_id = n.id
+"""
 _EVENTS: Final = """
     SELECT e.sandbox_id, e.seq, e.at, e.kind, e.span,
         CASE WHEN e.kind IN ('command.started', 'code.run') THEN jsonb_build_object(
@@ -108,10 +115,22 @@ def _look_batch() -> int:
         rows.append(one.progress())
         findings = [] if one.over else one.findings(now)
         raised += _settle(one, findings, standing.get(one.sandbox_id, {}), now)
-    Progress.objects.bulk_update(rows, ["seq", "state", "next_look", "done"])
+    _note(rows)
     for signal in raised:
         _tell_raised(signal)
     return len(due)
+
+
+def _note(rows: Sequence[Progress]) -> None:
+    values: list[Any] = [
+        [row.sandbox_id for row in rows],
+        [row.seq for row in rows],
+        [orjson.dumps(row.state).decode() for row in rows],
+        [row.next_look for row in rows],
+        [row.done for row in rows],
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(_NOTE, values)
 
 
 @dataclass(slots=True)

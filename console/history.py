@@ -25,6 +25,8 @@ from timeline.selectors import (
 )
 
 PAGE = 200
+FIRST = 100
+"""Events of the page as it is opened: more than a screen; what is above comes by itself."""
 MOST = 500
 TAIL = 5
 """Events of output that a command shows where only commands are asked for."""

@@ -34,7 +34,7 @@ def sandbox(request: HttpRequest, principal: Principal, sandbox_id: str) -> Http
     require(principal, Scope.SANDBOXES_READ)
     found = sandbox_for(principal=principal, sandbox_id=sandbox_id)
     wanted = _wanted(request)
-    part = history.slice_before(sandbox_id=found.id, wanted=wanted)
+    part = history.slice_before(sandbox_id=found.id, limit=history.FIRST, wanted=wanted)
     context = {
         "sandbox": found,
         "slice": part,

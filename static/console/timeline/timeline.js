@@ -339,7 +339,7 @@ function start() {
   permalink();
   stream.open();
   journey.start();
-  if (filters.active) edges();
+  edges();
 }
 
 list.addEventListener("click", (event) => {

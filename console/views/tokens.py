@@ -20,6 +20,17 @@ from console.forms import EXPIRIES, SCOPES, TokenForm
 from console.signed_in import signed_in
 
 SOON = timedelta(days=7)
+#: What a new token can be put into at once: the template of each, and its name on the page.
+SNIPPETS = [
+    {"name": name, "label": label, "template": f"console/snippets/{name}.txt"}
+    for name, label in (
+        ("python", "Python"),
+        ("javascript", "JavaScript"),
+        ("curl", "curl"),
+        ("mcp", "MCP"),
+        ("shell", "Environment"),
+    )
+]
 
 
 @never_cache
@@ -47,6 +58,7 @@ def tokens(request: HttpRequest, principal: Principal) -> HttpResponse:
     context = {
         "form": form,
         "minted": minted,
+        "snippets": SNIPPETS,
         "tokens": tokens_of(principal.account_id),
         "scopes": SCOPES.items(),
         "usual": USUAL_SCOPES,

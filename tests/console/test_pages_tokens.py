@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import httpx
 from playwright.sync_api import Page, expect
 
@@ -41,6 +43,12 @@ def test_a_token_is_minted_shown_once_copied_used_and_revoked(
     assert page.evaluate("navigator.clipboard.readText()") == text
     page.get_by_role("tab", name="curl").click()
     expect(page.locator("#snippet-curl")).to_contain_text(f"{stack.url}/v1/sandboxes")
+    page.get_by_role("tab", name="MCP").click()
+    door = json.loads(page.locator("#snippet-mcp").inner_text())["mcpServers"]["orkestr"]
+    assert door["url"] == f"{stack.url}/api/sandboxes/mcp"
+    assert door["headers"] == {"Authorization": f"Bearer {text}"}
+    page.get_by_role("tab", name="JavaScript").click()
+    expect(page.locator("#snippet-javascript")).to_contain_text(text)
 
     page.goto("/tokens/")
     assert text not in page.content()

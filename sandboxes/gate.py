@@ -1,7 +1,4 @@
-"""Lets a few in at a time, in order: of a burst, the first are then done long before the last.
-
-Without it each of fifty would get a fiftieth of the processors, and all would be done at the end.
-"""
+"""Lets a few in at a time, in the order in which they came."""
 
 from __future__ import annotations
 

@@ -20,7 +20,6 @@ from accounts.origin import Origin
 from accounts.policy import Principal, Scope, require
 from sandboxes import allowlist, limits
 from sandboxes.errors import SandboxNotFound, WrongState
-from sandboxes.gate import Gate
 from sandboxes.host.client import HostClient
 from sandboxes.host.types import ExecRequest, HostError
 from sandboxes.limits import SandboxRequest
@@ -34,9 +33,8 @@ from sandboxes.webhooks.outbox import sandbox_changed, sandboxes_changed
 from timeline.events import Actor, Kind, NewEvent
 from timeline.services import events_append
 
-#: Creates that are worked on at a time; further ones wait, for so long at most for each.
+#: Creates that are written down in one transaction.
 AT_ONCE: Final = 12
-AT_ONCE_SECONDS: Final = 0.1
 _NOWHERE = Origin()
 _creating: set[asyncio.Task[Sandbox]] = set()
 
@@ -66,12 +64,6 @@ async def sandbox_create(
 
 
 async def _create(principal: Principal, request: SandboxRequest, origin: Origin) -> Sandbox:
-    await _gate.enter()
-    with _gate.passing():
-        return await _created(principal, request, origin)
-
-
-async def _created(principal: Principal, request: SandboxRequest, origin: Origin) -> Sandbox:
     host = host_client()
     wish = Wish(principal, request, origin)
     sandbox, spec = await _reserving.call(principal.account_id, wish)
@@ -119,7 +111,6 @@ async def _run(sandbox_ids: Sequence[str]) -> Sequence[Sandbox | None]:
     return await in_database(sandboxes_running, sandbox_ids)
 
 
-_gate: Final = Gate(places=AT_ONCE, seconds=AT_ONCE_SECONDS)
 _reserving: Final = Together(_reserve, most=AT_ONCE)
 _running: Final = Together(_run, most=AT_ONCE)
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from django.db import connection
 from rapidfuzz.distance import LCSseq
 
 from sandboxes.models import Sandbox
 from timeline import ansi
-from timeline.events import Event, Kind
+from timeline.commands import BEGUN, ENDED, asked, ending_of
+from timeline.events import Event
 from timeline.selectors import events_after, files_written
 
 MOST: Final = 500
@@ -20,8 +21,6 @@ MOST: Final = 500
 MOST_CHARACTERS: Final = 200_000
 MOST_LINES: Final = 4000
 _FILES: Final = 1000
-_KINDS: Final = [Kind.COMMAND_STARTED, Kind.COMMAND_EXITED, Kind.CODE_RUN, Kind.CODE_DONE]
-_BEGUN: Final = (Kind.COMMAND_STARTED, Kind.CODE_RUN)
 _DIGESTS: Final = """
     SELECT span, md5(string_agg(data->>'stream' || ' ' || (data->>'text'), '' ORDER BY seq))
     FROM timeline_event
@@ -126,13 +125,13 @@ def compare(left: Sandbox, right: Sandbox) -> Comparison:
 
 def _steps(sandbox_id: str) -> tuple[list[Step], bool]:
     events = events_after(
-        sandbox_id=sandbox_id, kinds=[kind.value for kind in _KINDS], limit=2 * MOST
+        sandbox_id=sandbox_id, kinds=[kind.value for kind in (*BEGUN, *ENDED)], limit=2 * MOST
     )
     steps: dict[str, Step] = {}
     for event in events:
         if event.span is None:
             continue
-        if event.kind in _BEGUN:
+        if event.kind in BEGUN:
             steps.setdefault(event.span, _step(event, event.span))
         elif event.span in steps:
             _end(steps[event.span], event)
@@ -142,24 +141,13 @@ def _steps(sandbox_id: str) -> tuple[list[Step], bool]:
 
 
 def _step(event: Event, span: str) -> Step:
-    data = event.data
-    text = str(data.get("command") or data.get("code") or "")
-    return Step(event.seq, span, text, str(data.get("cwd") or ""))
+    return Step(event.seq, span, asked(event.data), str(event.data.get("cwd") or ""))
 
 
 def _end(step: Step, event: Event) -> None:
-    data: dict[str, Any] = event.data
-    step.end, step.duration_ms = event.seq, data.get("duration_ms")
-    if data.get("status") is not None:
-        step.how, good = str(data["status"]), data["status"] == "ok"
-    elif data.get("timed_out"):
-        step.how, step.state = "timed out", "late"
-        return
-    elif data.get("exit_code") is None:
-        step.how, good = f"signal {data.get('signal') or 'unknown'}", False
-    else:
-        step.how, good = f"exit {data['exit_code']}", data["exit_code"] == 0
-    step.state = "ok" if good else "bad"
+    ending = ending_of(event.data)
+    step.end, step.duration_ms = event.seq, event.data.get("duration_ms")
+    step.how, step.state = ending.how, ending.state
 
 
 def _digest(sandbox_id: str, steps: Sequence[Step]) -> None:
@@ -202,7 +190,7 @@ def _files(left: str, right: str) -> list[File]:
 def output_of(sandbox_id: str, seq: int) -> tuple[str, bool] | None:
     """What the step that began at ``seq`` printed, and whether that is only its beginning."""
     found = events_after(sandbox_id=sandbox_id, after=seq - 1, limit=1)
-    if not found or found[0].seq != seq or found[0].kind not in _BEGUN or not found[0].span:
+    if not found or found[0].seq != seq or found[0].kind not in BEGUN or not found[0].span:
         return None
     with connection.cursor() as cursor:
         cursor.execute(_OUTPUT, [sandbox_id, seq, seq + 50_000, found[0].span])

@@ -13,12 +13,11 @@ import orjson
 from console.exports.reading import events_until
 from console.exports.redact import Redactor, redact
 from timeline import ansi
-from timeline.events import OUTPUT_KINDS, Event, Kind
+from timeline.commands import BEGUN, ENDED, asked, ending_of
+from timeline.events import OUTPUT_KINDS, Event
 from timeline.templatetags.timeline_rows import duration
 
 _SECOND: Final = 1_000_000
-_BEGUN: Final = (Kind.COMMAND_STARTED, Kind.CODE_RUN)
-_ENDED: Final = (Kind.COMMAND_EXITED, Kind.CODE_DONE)
 
 
 async def asciicast(*, sandbox_id: str, last: int, began: int) -> AsyncIterator[bytes]:
@@ -48,32 +47,25 @@ async def asciicast(*, sandbox_id: str, last: int, began: int) -> AsyncIterator[
 def _told(event: Event, redactor: Redactor) -> list[list[str]]:
     data = event.data
     streams = [f"{event.span} {name}" for name in ("stdout", "stderr")]
-    if event.kind in _BEGUN:
-        text = str(data.get("command") or data.get("code") or "")
+    if event.kind in BEGUN:
+        text = asked(data)
         line = "\x1b[1;32m$\x1b[0m \x1b[1m" + _plain(text) + "\x1b[0m\n"
         return [["o", _drawn(line)], ["m", _plain(text.strip().partition("\n")[0])[:80]]]
     if event.kind in OUTPUT_KINDS:
         stream = streams[data.get("stream") == "stderr"]
         said = redactor.add(stream, str(data.get("text", "")))
         return [["o", _drawn(ansi.only_colours(said))]] if said else []
-    if event.kind in _ENDED:
+    if event.kind in ENDED:
         held = "".join(ansi.only_colours(redactor.end(stream)) for stream in streams)
         return [["o", _drawn(held + _ending(data))]]
     return []
 
 
 def _ending(data: dict[str, Any]) -> str:
-    took = duration(data.get("duration_ms"))
-    if data.get("timed_out"):
-        how = "timed out"
-    elif data.get("status") is not None:
-        how = str(data["status"])
-    elif data.get("exit_code") is None:
-        how = f"ended by signal {data.get('signal')}"
-    else:
-        how = f"exit {data['exit_code']}"
-    good = data.get("exit_code") == 0 or data.get("status") == "ok"
-    return f"\x1b[0m\x1b[{2 if good else 31}m[{_plain(how)}, {took}]\x1b[0m\n"
+    ending, took = ending_of(data), duration(data.get("duration_ms"))
+    how = f"ended by {ending.how}" if ending.how.startswith("signal ") else ending.how
+    colour = 2 if ending.state == "ok" else 31
+    return f"\x1b[0m\x1b[{colour}m[{_plain(how)}, {took}]\x1b[0m\n"
 
 
 def _plain(text: str) -> str:

@@ -21,12 +21,12 @@ from django.conf import settings
 from console.exports.reading import events_until
 from console.exports.redact import Redactor, redact
 from timeline import ansi
-from timeline.events import BEGINNINGS, OUTPUT_KINDS, Actor, Event, Kind
+from timeline.commands import asked, ending_of
+from timeline.events import BEGINNINGS, ENDINGS, OUTPUT_KINDS, Actor, Event, Kind
 from timeline.inert import inert
 from timeline.summary import summary
 from timeline.templatetags.timeline_rows import duration, keys
 
-_ENDED: Final = (Kind.COMMAND_EXITED, Kind.TERMINAL_CLOSED, Kind.CODE_DONE)
 _OUTPUTS: Final = (*OUTPUT_KINDS, Kind.TERMINAL_OUTPUT)
 _MOVES: Final = str.maketrans("", "", "\b\x07")
 _WHO: Final = {"token": "agent", "person": "person", "policy": "policy"}
@@ -107,7 +107,7 @@ class _Writer:
             html = self._output(event)
         elif event.kind in BEGINNINGS:
             html = self._row(event, "start", _start(event))
-        elif event.kind in _ENDED:
+        elif event.kind in ENDINGS:
             html = self._flush(event) + self._row(event, "end", _end(event), state=_state(event))
         else:
             state = "bad" if event.kind in _BAD else ""
@@ -158,30 +158,19 @@ class _Writer:
 
 def _start(event: Event) -> str:
     data = event.data
-    text = str(data.get("command") or data.get("code") or "Terminal")
+    text = asked(data) or "Terminal"
     where = f"{inert(redact(str(data.get('cwd') or '')))} · {_who(event.actor)}"
     return f'<b class="cmd">{ansi.escape(redact(text))}</b><i>{ansi.escape(where)}</i>'
 
 
 def _end(event: Event) -> str:
-    data = event.data
-    if data.get("timed_out"):
-        how = "timed out"
-    elif data.get("status") is not None:
-        how = str(data["status"])
-    elif data.get("exit_code") is None:
-        how = f"signal {data.get('signal') or 'unknown'}"
-    else:
-        how = f"exit {data['exit_code']}"
-    took = duration(data.get("duration_ms"))
-    return f"{ansi.escape(how)}{', ' + took if took else ''}"
+    took = duration(event.data.get("duration_ms"))
+    return f"{ansi.escape(ending_of(event.data).how)}{', ' + took if took else ''}"
 
 
 def _state(event: Event) -> str:
-    data = event.data
-    if event.kind == Kind.TERMINAL_CLOSED:
-        return "ok"
-    return "ok" if data.get("exit_code") == 0 or data.get("status") == "ok" else "bad"
+    good = event.kind == Kind.TERMINAL_CLOSED or ending_of(event.data).state == "ok"
+    return "ok" if good else "bad"
 
 
 def _line(event: Event) -> str:

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from timeline.events import Kind
+from timeline.commands import BEGUN, ENDED, asked, ending_of
+from timeline.events import OUTPUT_KINDS, Kind
 from timeline.inert import inert
 
 REPEATS: Final = 3
@@ -23,9 +24,6 @@ _KEPT: Final = 24
 _MOST: Final = 100
 _EVIDENCE: Final = 12
 _SECOND: Final = 1_000_000
-_BEGUN: Final = (Kind.COMMAND_STARTED, Kind.CODE_RUN)
-_ENDED: Final = (Kind.COMMAND_EXITED, Kind.CODE_DONE)
-_SPOKEN: Final = (Kind.COMMAND_OUTPUT, Kind.CODE_OUTPUT)
 #: The end of output behind which a program waits for somebody to type, without a newline.
 _PROMPT: Final = re.compile(
     r"(?:[?:>\]]|\by/n\)|press (?:enter|return|any key)[^\n]{0,40})[ \t]*\Z", re.IGNORECASE
@@ -118,11 +116,11 @@ class Run:
 
     def hear(self, event: Told) -> None:
         """Take in the next event. What it does not say is passed over."""
-        if event.kind in _BEGUN and event.span:
+        if event.kind in BEGUN and event.span:
             self._begun(event, event.span)
-        elif event.kind in _SPOKEN and event.span in self.open:
+        elif event.kind in OUTPUT_KINDS and event.span in self.open:
             self._spoken(event, self.open[event.span])
-        elif event.kind in _ENDED and event.span in self.open:
+        elif event.kind in ENDED and event.span in self.open:
             self._ended(event, self.open.pop(event.span))
         elif event.kind == Kind.FILE_WRITTEN:
             self._written(event)
@@ -132,7 +130,7 @@ class Run:
             self.denied.pop(str(event.data.get("host", "")), None)
 
     def _begun(self, event: Told, span: str) -> None:
-        text = str(event.data.get("command") or event.data.get("code") or "")
+        text = asked(event.data)
         key = _digest(event.kind, text, str(event.data.get("cwd", "")))
         self.open[span] = Open(event.seq, key, _short(text), event.at)
         _bound(self.open)
@@ -143,7 +141,9 @@ class Run:
         one.prompt = _short(tail.splitlines()[-1]) if _PROMPT.search(tail) else ""
 
     def _ended(self, event: Told, one: Open) -> None:
-        code, ok = _ending(event.data)
+        ending = ending_of(event.data)
+        code = "a timeout" if ending.state == "late" else ending.how
+        ok = ending.state == "ok"
         self.done.append(Done(one.seq, one.key, one.text, code, ok, self.changed))
         self.changed = False
         del self.done[:-_KEPT]
@@ -247,16 +247,6 @@ def _silent(one: Open, silent: int, quiet_seconds: int) -> Iterator[Finding]:
     elif silent >= quiet_seconds:
         text = f"{one.text} runs and printed nothing for {quiet_seconds // 60 or 1} min."
         yield Finding("quiet", _digest("quiet", *key), text, seqs)
-
-
-def _ending(data: Mapping[str, Any]) -> tuple[str, bool]:
-    if data.get("status") is not None:
-        return str(data["status"]), data["status"] == "ok"
-    if data.get("timed_out"):
-        return "a timeout", False
-    if data.get("exit_code") is None:
-        return f"signal {data.get('signal') or 'unknown'}", False
-    return f"exit {data['exit_code']}", data["exit_code"] == 0
 
 
 def _change(diff: str, minus: str, plus: str) -> str:

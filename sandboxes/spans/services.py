@@ -22,13 +22,14 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 from sandboxes.models import LIVE, Status
 from sandboxes.spans.models import Sent
 from sandboxes.spans.shape import command_span, sandbox_span
+from timeline.commands import ENDED
 from timeline.events import Kind
 from timeline.selectors import events_after, spans_started
 
 RUNS: Final = 50
 SPANS: Final = 500
 _ROUNDS: Final = 20
-_ENDS: Final = [Kind.COMMAND_EXITED.value, Kind.CODE_DONE.value]
+_ENDS: Final = [kind.value for kind in ENDED]
 _OVER: Final = [Kind.SANDBOX_TERMINATED.value, Kind.SANDBOX_FAILED.value]
 _BEGIN: Final = """
     INSERT INTO spans_sent (sandbox_id, seq, done)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Final
+from typing import Final
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
+from timeline.commands import Ending, asked, ending_of
 from timeline.events import Event
 
 _TEXT: Final = 4000
@@ -25,7 +26,7 @@ _NUMBERS: Final = {
 
 def command_span(*, started: Event, ended: Event, resource: Resource) -> ReadableSpan:
     """A command or cell that is over, within its sandbox's span."""
-    text = str(started.data.get("command") or started.data.get("code") or "")
+    text = asked(started.data)
     line = (text.strip().splitlines() or [started.kind])[0]
     return ReadableSpan(
         name=line[:_NAME],
@@ -34,7 +35,7 @@ def command_span(*, started: Event, ended: Event, resource: Resource) -> Readabl
         resource=resource,
         attributes=_attributes(started, ended, text),
         kind=SpanKind.INTERNAL,
-        status=_status(ended.data),
+        status=_status(ending_of(ended.data)),
         start_time=started.at * 1000,
         end_time=max(started.at, ended.at) * 1000,
         instrumentation_scope=_SCOPE,
@@ -87,13 +88,7 @@ def _attributes(started: Event, ended: Event, text: str) -> dict[str, str | int 
     return found
 
 
-def _status(data: dict[str, Any]) -> Status:
-    if data.get("timed_out"):
-        return Status(StatusCode.ERROR, "timed out")
-    if data.get("status") is not None:
-        good, how = data["status"] == "ok", str(data["status"])
-    elif data.get("exit_code") is None:
-        good, how = False, f"signal {data.get('signal') or 'unknown'}"
-    else:
-        good, how = data["exit_code"] == 0, f"exit {data['exit_code']}"
-    return Status(StatusCode.OK) if good else Status(StatusCode.ERROR, how)
+def _status(ending: Ending) -> Status:
+    if ending.state == "ok":
+        return Status(StatusCode.OK)
+    return Status(StatusCode.ERROR, ending.how)

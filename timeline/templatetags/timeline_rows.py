@@ -10,6 +10,7 @@ from django import template
 from django.utils.safestring import SafeString
 
 from timeline import ansi, highlight, pictures
+from timeline.commands import ending_of
 from timeline.inert import inert as inert_name
 
 register = template.Library()
@@ -75,9 +76,7 @@ def span_of(seconds: object) -> str:
 @register.filter
 def ending(data: Mapping[str, Any]) -> str:
     """How a command ended, as the row's ``data-state``: ``ok``, ``late`` or ``bad``."""
-    if data.get("timed_out"):
-        return "late"
-    return "ok" if data.get("exit_code") == 0 else "bad"
+    return ending_of(data).state
 
 
 _CELL_STATES = {"ok": "ok", "interrupted": "late"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django import forms
 
 from accounts.policy import TOKEN_SCOPES, Scope
@@ -123,24 +125,8 @@ class ExtendForm(forms.Form):
     timeout_seconds = forms.IntegerField(min_value=TIMEOUT_MIN, max_value=TIMEOUT_MAX)
 
 
-class DeviceForm(forms.Form):
-    """What a command line that asks to be signed in is given."""
-
-    name = forms.CharField(max_length=100)
-    scopes = forms.MultipleChoiceField(
-        choices=[(str(scope), str(scope)) for scope in TOKEN_SCOPES],
-        error_messages={"required": "Choose at least one scope, or refuse."},
-    )
-    expires = forms.ChoiceField(required=False, choices=list(EXPIRIES.items()))
-
-    def expires_in_days(self) -> int | None:
-        """None for a token that never expires. Only after ``is_valid``."""
-        days = self.cleaned_data["expires"]
-        return int(days) if days else None
-
-
-class TokenForm(forms.Form):
-    """A token to mint."""
+class GrantForm(forms.Form):
+    """What is granted under a name, and for how long."""
 
     name = forms.CharField(max_length=100)
     scopes = forms.MultipleChoiceField(
@@ -148,12 +134,25 @@ class TokenForm(forms.Form):
         error_messages={"required": "Choose at least one scope."},
     )
     expires = forms.ChoiceField(required=False, choices=list(EXPIRIES.items()))
-    networks = forms.CharField(required=False, max_length=2000)
 
     def expires_in_days(self) -> int | None:
         """None for a token that never expires. Only after ``is_valid``."""
         days = self.cleaned_data["expires"]
         return int(days) if days else None
+
+
+class DeviceForm(GrantForm):
+    """What a command line that asks to be signed in is given."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["scopes"].error_messages["required"] = "Choose at least one scope, or refuse."
+
+
+class TokenForm(GrantForm):
+    """A token to mint."""
+
+    networks = forms.CharField(required=False, max_length=2000)
 
     def allowed_networks(self) -> list[str]:
         """CIDR blocks, one a line or separated by commas. Only after ``is_valid``."""

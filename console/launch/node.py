@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
 from pathlib import Path
 
+from console.launch import logged
 from console.launch.layout import Layout
 from console.launch.say import Problem, step, tail
 
@@ -25,19 +25,9 @@ def install(layout: Layout, *, log: Path) -> None:
 
 
 def _npm_ci(layout: Layout, *, log: Path) -> None:
-    log.parent.mkdir(parents=True, exist_ok=True)
     # No package's own scripts are needed, and none are run.
     command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-    with log.open("w") as output:
-        answer = subprocess.run(
-            command,
-            cwd=layout.root,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
-    if answer.returncode != 0:
+    if logged.run(command, log=log, cwd=layout.root) != 0:
         raise Problem(
             f"The Node packages could not be installed:\n{tail(log, lines=6)}",
             advice="Check the network and npm's settings (npm config list), then run it again.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
-from console.launch import checks
+from console.launch import checks, logged
 from console.launch.say import Problem, step, tail
 
 _CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -85,22 +84,13 @@ def install(packages: list[Package], *, log: Path) -> None:
 
 
 def _apt(names: list[str], *, log: Path) -> None:
-    log.parent.mkdir(parents=True, exist_ok=True)
     prefix = [] if os.geteuid() == 0 else ["sudo", "--preserve-env=DEBIAN_FRONTEND"]
     environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     get = [*prefix, "apt-get", "-q", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3"]
-    with log.open("a") as output:
-        # A failed update is no reason to stop: the lists that are there may well do.
-        for command in ([*get, "update"], [*get, "install", *_AS_FEW_AS_CAN_BE, *names]):
-            answer = subprocess.run(
-                command,
-                env=environ,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                check=False,
-            )
-    if answer.returncode != 0:
+    # A failed update is no reason to stop: the lists that are there may well do.
+    logged.run([*get, "update"], log=log, appends=True, env=environ)
+    install = [*get, "install", *_AS_FEW_AS_CAN_BE, *names]
+    if logged.run(install, log=log, appends=True, env=environ) != 0:
         raise Problem(
             f"apt-get could not install {' '.join(names)}:\n{tail(log, lines=6)}",
             advice="Check the network and apt's sources, then run it again. Nothing was started.",

@@ -9,6 +9,7 @@ import sys
 import venv
 from pathlib import Path
 
+from console.launch import logged
 from console.launch.layout import Layout
 from console.launch.say import Problem, step, tail
 
@@ -61,18 +62,9 @@ def _same_python(folder: Path) -> bool:
 
 
 def _pip_install(layout: Layout, *, lock: str, log: Path) -> None:
-    log.parent.mkdir(parents=True, exist_ok=True)
     command = [str(layout.venv_python), "-m", "pip", "install", "--disable-pip-version-check"]
     command += ["--no-input", "--require-hashes", "-r", str(layout.root / "requirements" / lock)]
-    with log.open("w") as output:
-        answer = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
-    if answer.returncode != 0:
+    if logged.run(command, log=log) != 0:
         raise Problem(
             f"The Python packages could not be installed:\n{tail(log, lines=6)}",
             advice="Check the network, the proxy variables and pip's configuration (pip config "

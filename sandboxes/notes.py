@@ -111,7 +111,7 @@ def note_add(
 ) -> Event:
     """A note on the run, or on one of its events. Raises ``SandboxError`` and ``Forbidden``."""
     sandbox = _writable(principal, sandbox_id)
-    text = _checked(text)
+    text = checked_text(text)
     _room(sandbox)
     if about is not None:
         _existing(sandbox, about)
@@ -146,7 +146,7 @@ def note_edit(*, principal: Principal, sandbox_id: str, seq: int, text: str) -> 
     """Say it differently; only who wrote it may. The timeline keeps both."""
     sandbox = _writable(principal, sandbox_id)
     mark = _own(principal, sandbox, seq)
-    text = _checked(text)
+    text = checked_text(text)
     if text == mark.text:
         return
     mark.text, mark.edited_at = text, timezone.now()
@@ -215,9 +215,6 @@ def checked_text(text: str, *, required: bool = True) -> str:
     if len(text) > MOST_TEXT:
         raise InvalidRequest(f"A note takes {MOST_TEXT:,} characters; this one has {len(text):,}.")
     return text
-
-
-_checked = checked_text
 
 
 def _writable(principal: Principal, sandbox_id: str) -> Sandbox:

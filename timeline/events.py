@@ -64,6 +64,8 @@ class Kind(StrEnum):
 BEGINNINGS: Final = (Kind.COMMAND_STARTED, Kind.TERMINAL_OPENED, Kind.CODE_RUN)
 #: The kinds whose events end one.
 ENDINGS: Final = (Kind.COMMAND_EXITED, Kind.TERMINAL_CLOSED, Kind.CODE_DONE)
+#: No event has a higher number; one that a caller gives is checked against it.
+LAST_SEQ: Final = 2**62
 #: Kinds that make up most of a log and are looked for by their place, never by their kind alone.
 OUTPUT_KINDS: Final = (Kind.COMMAND_OUTPUT, Kind.CODE_OUTPUT)
 

@@ -15,7 +15,6 @@ from sandboxes.models import Sandbox
 from sandboxes.selectors import sandbox_for, sandboxes_of
 
 OFFERED = 100
-LAST_SEQ = 2**62
 
 
 @require_safe

@@ -12,13 +12,12 @@ from accounts.policy import Principal, Scope, require
 from console.diffs import diff_lines
 from console.signed_in import signed_in
 from sandboxes.selectors import sandbox_for
-from timeline.events import Event, Kind
+from timeline.events import LAST_SEQ, Event, Kind
 from timeline.selectors import event_at, writes_before
 
 PAGE: Final = 25
 #: Characters of diffs that a page of a file's history shows at once; the others open on demand.
 SHOWN: Final = 60_000
-LAST_SEQ: Final = 2**62
 
 
 @require_safe

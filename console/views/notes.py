@@ -24,8 +24,7 @@ from sandboxes.notes import (
     notes_of,
 )
 from sandboxes.selectors import sandbox_for
-
-_LAST_SEQ = 2**62
+from timeline.events import LAST_SEQ
 
 
 def notes_context(principal: Principal, sandbox_id: str, *, removed: int = 0) -> dict[str, Any]:
@@ -104,7 +103,7 @@ def _changed(
     *,
     removed: int = 0,
 ) -> HttpResponse:
-    if seq > _LAST_SEQ:
+    if seq > LAST_SEQ:
         raise Http404("There is no such event.")
     return _done(
         request,
@@ -149,6 +148,6 @@ def _seq(request: HttpRequest, name: str) -> int | None:
     text = request.POST.get(name, "")
     if not text:
         return None
-    if not text.isascii() or not text.isdecimal() or int(text[:20]) > _LAST_SEQ:
+    if not text.isascii() or not text.isdecimal() or int(text[:20]) > LAST_SEQ:
         raise Http404("There is no such event.")
     return int(text)

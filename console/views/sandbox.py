@@ -20,10 +20,10 @@ from sandboxes.errors import SandboxError, SandboxNotFound
 from sandboxes.host.types import HostError
 from sandboxes.selectors import sandbox_for
 from sandboxes.services import sandbox_set_timeout, sandbox_terminate
+from timeline.events import LAST_SEQ
 from timeline.filters import Filter
 from timeline.matches import actors_of
 
-LAST_SEQ = 2**62
 SPEEDS = (1, 2, 4, 8, 16, 64)
 
 

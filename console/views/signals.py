@@ -18,9 +18,7 @@ from sandboxes.signals.services import signal_dismiss
 def signals(request: HttpRequest, principal: Principal, sandbox_id: str) -> HttpResponse:
     """What stands now."""
     require(principal, Scope.SANDBOXES_READ)
-    found = sandbox_for(principal=principal, sandbox_id=sandbox_id)
-    context = {"sandbox": found, "signals": signals_of(sandbox_id=found.id)}
-    return render(request, "console/parts/signals.html", context)
+    return _standing(request, principal, sandbox_id)
 
 
 @require_POST
@@ -32,6 +30,10 @@ def dismiss(
     signal_dismiss(principal=principal, sandbox_id=sandbox_id, signal_id=min(signal_id, 2**62))
     if not request.headers.get("HX-Request"):
         return redirect("sandbox", sandbox_id)
+    return _standing(request, principal, sandbox_id)
+
+
+def _standing(request: HttpRequest, principal: Principal, sandbox_id: str) -> HttpResponse:
     found = sandbox_for(principal=principal, sandbox_id=sandbox_id)
     context = {"sandbox": found, "signals": signals_of(sandbox_id=found.id)}
     return render(request, "console/parts/signals.html", context)

@@ -12,11 +12,9 @@ from pathlib import Path
 from django.conf import settings
 from django.test import Client
 from django.test.utils import setup_databases, setup_test_environment
-from django.utils import timezone
 from orkestr._client import OrkestrClient, set_default_client
 
 from sandboxes.host.__main__ import READY_SANDBOXES as DEFAULT_READY
-from sandboxes.models import Sandbox, Status
 from tests.cast import Cast, make_cast
 from tests.stack import Servers, Stack, use
 
@@ -59,23 +57,7 @@ class Bench:
 
     def past_sandbox(self) -> str:
         """A sandbox that has ended, whose timeline the bench writes itself."""
-        row = Sandbox.objects.create(
-            account=self.cast.account,
-            actor={"type": "system"},
-            status=Status.TERMINATED,
-            template="debian-12",
-            size="small",
-            cpu=1,
-            memory_mb=1024,
-            disk_mb=1024,
-            network="off",
-            region="local",
-            node_id="local",
-            timeout_seconds=600,
-            on_timeout="kill",
-            expires_at=timezone.now(),
-        )
-        return row.id
+        return self.cast.ended_sandbox()
 
 
 @contextmanager

@@ -24,24 +24,7 @@ PAGES = ("/", "/sandboxes/", "/tokens/", "/docs/")
 @pytest.fixture
 def sandbox(account: Cast) -> Sandbox:
     """An ended one with a short timeline."""
-    row = Sandbox.objects.create(
-        account=account.account,
-        actor={"type": "system"},
-        status=Status.TERMINATED,
-        template="debian-12",
-        size="small",
-        cpu=1,
-        memory_mb=1024,
-        disk_mb=1024,
-        network="off",
-        region="local",
-        node_id="local",
-        timeout_seconds=60,
-        on_timeout="kill",
-        expires_at=account.account.created_at,
-        ended_at=account.account.created_at,
-        reason="expired",
-    )
+    row = account.sandbox_row(status=Status.TERMINATED, ended_at=account.account.created_at)
     events_append(sandbox_id=row.id, events=[NewEvent(kind) for kind in Kind])
     return row
 

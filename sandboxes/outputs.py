@@ -11,7 +11,8 @@ from typing import Final
 from django.conf import settings
 
 from accounts.database import in_database
-from sandboxes.host.output_client import OutputClient, OutputPiece
+from sandboxes.host.output_client import OutputClient
+from sandboxes.host.outputs import Piece
 from sandboxes.host.types import HostError
 from timeline.events import Event, Kind
 from timeline.selectors import events_of_span, spans_exited, spans_started
@@ -63,14 +64,12 @@ async def output_pieces(command: Command) -> AsyncIterator[bytes]:
         yield data
 
 
-async def output_from(command: Command, *, offset: int) -> OutputPiece:
+async def output_from(command: Command, *, offset: int) -> Piece:
     """The piece behind an offset. Raises ``HostError`` when the host has it no more."""
     return await output_client().output_read(command.sandbox_id, command.span, offset=offset)
 
 
-async def _from_host(
-    client: OutputClient, command: Command, piece: OutputPiece
-) -> AsyncIterator[bytes]:
+async def _from_host(client: OutputClient, command: Command, piece: Piece) -> AsyncIterator[bytes]:
     while piece.data:
         yield piece.data
         piece = await client.output_read(command.sandbox_id, command.span, offset=piece.next)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from timeline.commands import ENDED, ending_of
 from timeline.events import OUTPUT_KINDS, Event, Kind
 from timeline.words import Terms
 
@@ -75,8 +76,6 @@ class Filter:
 def is_failure(event: Event) -> bool:
     """A command that did not exit with 0 in time, a cell that did not run through, a denial, a
     limit, a sandbox's failure."""
-    if event.kind == Kind.COMMAND_EXITED:
-        return event.data.get("exit_code") != 0 or bool(event.data.get("timed_out"))
-    if event.kind == Kind.CODE_DONE:
-        return event.data.get("status") != "ok"
+    if event.kind in ENDED:
+        return ending_of(event.data).state != "ok"
     return event.kind in _FAILURES

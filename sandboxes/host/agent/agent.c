@@ -279,9 +279,23 @@ static void listener_ready(struct source *source, uint32_t events);
 
 static struct source listener = {.fd = -1, .ready = listener_ready};
 
-void stop_listening(void)
+static void move_to_end(struct connection *moved)
+{
+    struct connection **at = &connections;
+    while (*at)
+        if (*at == moved)
+            *at = moved->next;
+        else
+            at = &(*at)->next;
+    moved->next = NULL;
+    *at = moved;
+}
+
+/* Whoever sees `last` closed knows that no other is left: it is swept in the list's order. */
+void stop_listening(struct connection *last)
 {
     source_close(&listener);
+    move_to_end(last);
     for (struct connection *c = connections; c; c = c->next)
         c->broken = true;
 }

@@ -42,7 +42,7 @@ void quiesce(struct connection *c, struct reader *r)
         send_error(c, STAGE_REQUEST, errno);
     else {
         send_ok(c);
-        stop_listening();
+        stop_listening(c);
     }
 }
 

@@ -446,6 +446,28 @@ async def test_no_agent_at_all_is_said(tmp_path: Path) -> None:
     assert error.value.code == "agent_lost"
 
 
+# ---- standing apart from the host --------------------------------------------------------------
+
+
+async def test_who_asks_it_to_be_quiet_is_hung_up_on_last(small_box: PlainBox) -> None:
+    def connected() -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.connect(str(small_box.agent_socket))  # waits while the backlog is full
+        sock.settimeout(10)
+        return sock
+
+    before = open_descriptors(small_box.pid)
+    others = [connected() for _ in range(400)]
+    with connected() as asking:
+        asking.sendall(frame(Ask.QUIESCE))
+        while asking.recv(64):
+            pass
+    # With the others and the listener gone, and the name that it waits at come.
+    assert open_descriptors(small_box.pid) == before
+    for sock in others:
+        sock.close()
+
+
 # ---- size --------------------------------------------------------------------------------------
 
 

@@ -22,7 +22,7 @@ from sandboxes.host.agent.frames import (
     text,
     texts,
 )
-from sandboxes.host.agent.link import Link
+from sandboxes.host.agent.link import Link, linked
 from sandboxes.host.agent.refusals import changed
 from sandboxes.host.agent.transfers import Download, Upload
 from sandboxes.host.diffs import TEXT_LIMIT, Before, change
@@ -288,12 +288,9 @@ class Files:
 
     @asynccontextmanager
     async def _open(self, ask: Ask, payload: bytes) -> AsyncIterator[Link]:
-        link = await Link.open(self._box.agent_socket)
-        try:
+        async with linked(self._box.agent_socket) as link:
             await link.send(ask, payload)
             yield link
-        finally:
-            link.close()
 
     def _record(
         self, kind: Kind, actor: Actor, masked: Mapping[str, Any] = _NOTHING, /, **data: Any

@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any
 
 from sandboxes.host import door
-from sandboxes.host.agent import questions
+from sandboxes.host.agent import gate, questions
 from sandboxes.host.box import Box
 from sandboxes.host.code.interpreter import Interpreter
 from sandboxes.host.commands import Commands
@@ -147,6 +147,7 @@ class Pause:
             raise
         finally:
             self._beginning = False
+            gate.opened(self._box.agent_socket)  # whoever asks now is told that it is paused
         self._note()
         return self.state
 
@@ -184,10 +185,12 @@ class Pause:
         look = partial(self._memory.trouble, self._box.slot)
         if trouble := await in_thread(self._threads, look):
             return trouble
+        gate.shut(self._box.agent_socket)
         self._commands.part()
         self._is_apart = True
         try:
             async with asyncio.timeout(_QUIET_SECONDS):
+                await gate.empty(self._box.agent_socket)
                 await self._quiesce()
         except (HostError, TimeoutError) as error:
             log.info("The agent of %s cannot be quiet: %s", self._box.sandbox_id, error)
@@ -251,7 +254,10 @@ class Pause:
 
     async def _let_go(self) -> None:
         try:
-            await in_thread(self._threads, self._thaw)
+            try:
+                await in_thread(self._threads, self._thaw)
+            finally:
+                gate.opened(self._box.agent_socket)
             await questions.hold_clock(self._box.agent_socket, hold=False)
         except HostError as error:
             log.warning("The clock of %s stands still: %s", self._box.sandbox_id, error.message)

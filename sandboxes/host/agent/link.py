@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from sandboxes.host.agent import callers, frames
+from sandboxes.host.agent import callers, frames, gate
 from sandboxes.host.agent.frames import Answer, Ask, lost
 from sandboxes.host.agent.refusals import refusal
 
@@ -28,6 +28,12 @@ class Link:
 
     @classmethod
     async def open(cls, path: Path) -> Link:
+        """One that may outlast an answer. It waits while the agent is not to be asked anything."""
+        await gate.passed(path)
+        return await cls.connect(path)
+
+    @classmethod
+    async def connect(cls, path: Path) -> Link:
         """Connects, waiting a moment while the agent's backlog is full, or takes a call of its."""
         try:
             sock = await (_called(path) if callers.calls(path) else _connected(path))
@@ -132,9 +138,11 @@ async def _connect(sock: socket.socket, path: Path) -> None:
 
 @asynccontextmanager
 async def linked(path: Path) -> AsyncIterator[Link]:
-    """A link for one question."""
-    link = await Link.open(path)
-    try:
-        yield link
-    finally:
-        link.close()
+    """A link for one question, which the agent answers before it hangs up on everybody."""
+    await gate.passed(path)
+    with gate.inside(path):
+        link = await Link.connect(path)
+        try:
+            yield link
+        finally:
+            link.close()

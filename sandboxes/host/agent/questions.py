@@ -81,12 +81,17 @@ async def forward(path: Path, *, port: int, name: str) -> None:
 async def quiesce(path: Path) -> None:
     """Every connection to the agent is closed on return, and none is taken until a new listener is
     handed to it (``sandboxes.host.door``). Raises ``HostError``, and then nothing is closed.
+
+    For whoever has shut the agent's gate.
     """
-    async with linked(path) as link:
+    link = await Link.connect(path)
+    try:
         await link.send(Ask.QUIESCE)
         await link.expect(Answer.OK, subject="its connections")
         with suppress(HostError):
             await link.answer(subject="the end")  # hangs up, last of all
+    finally:
+        link.close()
 
 
 async def release(path: Path) -> None:

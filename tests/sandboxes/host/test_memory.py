@@ -16,6 +16,7 @@ from ulid import ULID
 from sandboxes.host.background_client import BackgroundClient
 from sandboxes.host.cgroups import Cgroups
 from sandboxes.host.client import HostError, PausedSandbox
+from sandboxes.host.types import FileContent
 from tests.sandboxes.host.hosting import (
     ACTOR,
     HostProcess,
@@ -280,6 +281,7 @@ async def test_forks_go_on_with_its_processes_each_by_itself(
     text += "head -c 20000 /dev/zero; done"
     await sandbox.output(f"( {text} ) >/dev/null 2>&1 & echo $! > pid")
     running = asyncio.ensure_future(sandbox.exec(text.replace("count", "loud"), timeout_seconds=60))
+    await sandbox.output("until [ -e loud ]; do sleep 0.01; done")
     client, snapshot_id = sandbox.host.client, f"snap_{ULID()}"
     captured = await client.snapshot(sandbox.id, snapshot_id=snapshot_id, name="", actor=ACTOR)
     assert (captured.includes_memory, captured.without) == (True, "")
@@ -298,6 +300,31 @@ async def test_forks_go_on_with_its_processes_each_by_itself(
     await asyncio.to_thread(same_walls, sandbox, forks[1])
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_who_works_in_it_while_it_is_copied_only_waits(sandbox: Sandboxed) -> None:
+    client, done = sandbox.host.client, asyncio.Event()
+
+    async def work(name: str) -> int:
+        count = 0
+        while not done.is_set():
+            count += 1
+            said = f"{name} {count}"
+            assert await sandbox.output(f"echo {said}") == f"{said}\n"
+            path = f"/workspace/{name}"
+            await client.write_file(sandbox.id, path, said.encode(), actor=ACTOR)
+            read = await client.read_path(sandbox.id, path, actor=ACTOR)
+            assert isinstance(read, FileContent) and read.content == said.encode()
+        return count
+
+    workers = [asyncio.ensure_future(work(f"worker{number}")) for number in range(3)]
+    copied = []
+    for _ in range(4):
+        name = f"snap_{ULID()}"
+        copied.append(await client.snapshot(sandbox.id, snapshot_id=name, name="", actor=ACTOR))
+    done.set()
+    assert all(count > 1 for count in await asyncio.gather(*workers))
+    assert [one.without for one in copied] == [""] * 4
 
 
 def owner(sandbox: Sandboxed) -> int:

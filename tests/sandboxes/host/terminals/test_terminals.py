@@ -13,7 +13,7 @@ from ulid import ULID
 from sandboxes.host.client import HostError
 from sandboxes.host.terminals.client import TerminalClient
 from sandboxes.host.terminals.types import Size
-from tests.sandboxes.host.hosting import ACTOR, HostProcess, Make, Sandboxed
+from tests.sandboxes.host.hosting import ACTOR, HostProcess, Make, Sandboxed, both
 from tests.sandboxes.host.terminals.visiting import ANN, BEN, Visit, new_terminal, visit
 from tests.waiting import until
 from timeline.events import NewEvent
@@ -56,6 +56,7 @@ async def cast(client: TerminalClient, sandbox: Sandboxed, terminal_id: str) -> 
     return events
 
 
+@both
 async def test_a_shell_runs_in_the_sandbox_in_the_size_of_its_driver(
     client: TerminalClient, sandbox: Sandboxed
 ) -> None:
@@ -151,6 +152,7 @@ async def test_a_viewer_never_types_and_sees_no_secret(
     assert "hunter2" not in transcript(sandbox)
 
 
+@both
 async def test_what_is_typed_without_an_echo_is_counted_and_not_kept(
     client: TerminalClient, sandbox: Sandboxed
 ) -> None:
@@ -168,6 +170,7 @@ async def test_what_is_typed_without_an_echo_is_counted_and_not_kept(
     assert "horse" not in str(await cast(client, sandbox, terminal))
 
 
+@both
 async def test_it_goes_on_through_a_killed_host(client: TerminalClient, sandbox: Sandboxed) -> None:
     terminal = await open_in(client, sandbox, rows=20, columns=90)
     async with visit(client, sandbox.id, terminal, seat="mine") as ann:
@@ -198,6 +201,7 @@ async def test_it_goes_on_through_a_killed_host(client: TerminalClient, sandbox:
     assert recorded.replace("\r", "") == shown.replace("\r", "")
 
 
+@both
 async def test_it_stands_still_with_its_sandbox_and_goes_on(
     client: TerminalClient, sandbox: Sandboxed
 ) -> None:
@@ -243,6 +247,7 @@ async def test_keys_that_are_said_again_after_a_lost_connection_are_typed_once(
         await ann.sees("once-2")
 
 
+@both
 async def test_closing_hangs_up_what_runs_in_it(client: TerminalClient, sandbox: Sandboxed) -> None:
     terminal = await open_in(client, sandbox)
     async with visit(client, sandbox.id, terminal) as ann:
@@ -273,6 +278,7 @@ async def test_recordings_outlive_their_sandbox(client: TerminalClient, sandbox:
         await client.terminal_recording(sandbox.id, "../../state", offset=0)
 
 
+@both
 async def test_a_flood_is_paced_and_ctrl_c_overtakes_it(
     client: TerminalClient, sandbox: Sandboxed
 ) -> None:

@@ -19,6 +19,7 @@ class Scope(StrEnum):
     MEMBERS_WRITE = "members:write"
     PLAN_WRITE = "plan:write"
     AUDIT_READ = "audit:read"
+    SETTINGS_WRITE = "settings:write"
 
 
 USUAL_SCOPES = (Scope.SANDBOXES_READ, Scope.SANDBOXES_WRITE)
@@ -29,7 +30,12 @@ TOKEN_SCOPES = (*USUAL_SCOPES, Scope.TOKENS_READ, Scope.TOKENS_WRITE, Scope.AUDI
 
 _VIEWER = frozenset({Scope.SANDBOXES_READ, Scope.TOKENS_READ, Scope.AUDIT_READ})
 _OPERATOR = _VIEWER | {Scope.SANDBOXES_WRITE, Scope.TOKENS_WRITE}
-_OWNER = _OPERATOR | {Scope.TOKENS_ADMIN, Scope.MEMBERS_WRITE, Scope.PLAN_WRITE}
+_OWNER = _OPERATOR | {
+    Scope.TOKENS_ADMIN,
+    Scope.MEMBERS_WRITE,
+    Scope.PLAN_WRITE,
+    Scope.SETTINGS_WRITE,
+}
 
 ROLE_SCOPES: dict[str, frozenset[Scope]] = {
     "viewer": _VIEWER,

@@ -7,6 +7,7 @@ from typing import Any
 from django import forms
 
 from accounts.policy import TOKEN_SCOPES, Scope
+from sandboxes.host.patterns import LENGTH
 from sandboxes.limits import (
     TEMPLATES,
     TIMEOUT_DEFAULT,
@@ -14,6 +15,7 @@ from sandboxes.limits import (
     TIMEOUT_MIN,
     SandboxRequest,
 )
+from sandboxes.masking import EXAMPLE_LONGEST
 from sandboxes.models import Isolation, Status
 
 EXPIRIES = {"30": "30 days", "90": "90 days", "180": "180 days", "365": "1 year", "": "Never"}
@@ -158,3 +160,12 @@ class TokenForm(GrantForm):
         """CIDR blocks, one a line or separated by commas. Only after ``is_valid``."""
         text: str = self.cleaned_data["networks"]
         return text.replace(",", " ").split()
+
+
+class MaskingPatternForm(forms.Form):
+    """A pattern, and what shows that it hides what it should. Spaces in it are part of it."""
+
+    name = forms.CharField(max_length=60)
+    expression = forms.CharField(max_length=LENGTH, strip=False)
+    example = forms.CharField(max_length=EXAMPLE_LONGEST, strip=False)
+    pattern = forms.IntegerField(required=False, min_value=1)

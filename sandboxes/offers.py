@@ -1,4 +1,4 @@
-"""What an account may ask for, read in one query while its row is locked."""
+"""What an account may ask for and what it hides, read in one query while its row is locked."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ from django.db import connection
 from django.db.models import Model
 
 from accounts.models import Account, Plan, Size
+from sandboxes.models import MaskingPattern
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """An account's plan, the size menu (smallest first), and the sizes that the plan covers."""
+    """An account's plan, the size menu (smallest first), and the sizes that the plan covers.
+
+    ``masking`` has the expressions of its own masking patterns.
+    """
 
     plan: Plan
     menu: list[Size]
     allowed: set[str]
+    masking: tuple[str, ...] = ()
 
 
 def offer_locked(account_id: str) -> Offer:
@@ -32,19 +37,23 @@ def offer_locked(account_id: str) -> Offer:
         raise Account.DoesNotExist
     plan_columns, size_columns = _columns(Plan), _columns(Size)
     width = len(plan_columns)
-    menu = [Size.from_db(None, size_columns, row[width:-1]) for row in rows]
-    allowed = {size.name for size, row in zip(menu, rows, strict=True) if row[-1]}
-    return Offer(Plan.from_db(None, plan_columns, rows[0][:width]), menu, allowed)
+    menu = [Size.from_db(None, size_columns, row[width:-2]) for row in rows]
+    allowed = {size.name for size, row in zip(menu, rows, strict=True) if row[-2]}
+    plan = Plan.from_db(None, plan_columns, rows[0][:width])
+    return Offer(plan, menu, allowed, tuple(rows[0][-1]))
 
 
 @cache
 def _locking_query() -> str:
-    """One row for each size: the plan's columns, the size's, and whether the plan covers it."""
+    """A row for each size: columns of the plan and the size, whether it is covered, masking."""
     columns = [f"p.{name}" for name in _columns(Plan)] + [f"s.{name}" for name in _columns(Size)]
     return f"""
         SELECT {", ".join(columns)}, EXISTS (
             SELECT FROM {Plan.sizes.through._meta.db_table} c
             WHERE c.plan_id = p.name AND c.size_id = s.name
+        ), ARRAY (
+            SELECT expression FROM {MaskingPattern._meta.db_table} m
+            WHERE m.account_id = a.id ORDER BY m.id
         )
         FROM {Account._meta.db_table} a
         JOIN {Plan._meta.db_table} p ON p.name = a.plan_id

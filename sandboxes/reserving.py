@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.conf import settings
 from django.db import transaction
@@ -88,7 +88,8 @@ def _reserve(wish: Wish, offer: Offer, *, live: int) -> Reserved:
         sandbox = Sandbox(**_fields(wish.principal, request, size, plan, None))
     else:
         sandbox = _holding(wish, size, plan)
-    return sandbox, _spec(sandbox, size, request.env, snapshot=request.snapshot)
+    spec = _spec(sandbox, size, request.env, snapshot=request.snapshot)
+    return sandbox, replace(spec, masking=offer.masking)
 
 
 @transaction.atomic

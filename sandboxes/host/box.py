@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +12,7 @@ from typing import Any, Literal
 from sandboxes.host.client import CreateSpec
 from sandboxes.host.egress.policy import Policy, Rule
 from sandboxes.host.networks import MODES
+from sandboxes.host.patterns import InvalidPattern, patterns_of
 from sandboxes.host.paused import Paused
 from sandboxes.host.places import Slot
 from sandboxes.host.runtime import ISOLATIONS
@@ -112,6 +113,10 @@ class Box:
         return self.spec.env
 
     @property
+    def masking(self) -> Sequence[str]:
+        return self.spec.masking
+
+    @property
     def agent_socket(self) -> Path:
         return self.slot.agent_socket
 
@@ -164,6 +169,7 @@ def parse_spec(row: object) -> CreateSpec:
     if spec.volume:
         check_volume_id(spec.volume)
     _check_rules(spec)
+    _check_masking(spec)
     for name, low, high in _RANGES:
         if not low <= getattr(spec, name) <= high:
             raise _invalid(f"{name} from {low} to {high}")
@@ -183,6 +189,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "float": (int, float),
     "Mapping[str, str]": (dict,),
     "Sequence[Mapping[str, Any]]": (list, tuple),
+    "Sequence[str]": (list, tuple),
 }
 
 
@@ -199,6 +206,13 @@ def _check_rules(spec: CreateSpec) -> None:
         Policy.from_json(spec.rules)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _invalid("rules of an allowlist") from error
+
+
+def _check_masking(spec: CreateSpec) -> None:
+    try:
+        patterns_of(tuple(spec.masking))
+    except (InvalidPattern, TypeError) as error:
+        raise _invalid("expressions of what is to be masked") from error
 
 
 def check_id(value: object) -> str:

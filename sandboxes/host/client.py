@@ -61,7 +61,8 @@ class CreateSpec:
     ``rules`` is the allowlist of a restricted network, as ``egress.policy.Policy.to_json``;
     ``snapshot`` is what its files are forked from, empty for the template's alone; ``volume`` is
     the id of what is mounted at ``/persist``, empty for nothing, and ``volume_name`` is shown.
-    ``isolation`` is one of ``sandboxes.host.runtime.ISOLATIONS``.
+    ``isolation`` is one of ``sandboxes.host.runtime.ISOLATIONS``; ``masking`` has the account's
+    expressions of what events are not to show (``sandboxes.host.patterns``).
     """
 
     sandbox_id: str
@@ -82,6 +83,7 @@ class CreateSpec:
     volume: str = ""
     volume_name: str = ""
     isolation: str = "runc"
+    masking: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from sandboxes.host.agent.link import Link, linked
 from sandboxes.host.agent.refusals import changed
 from sandboxes.host.agent.transfers import Download, Upload
 from sandboxes.host.diffs import TEXT_LIMIT, Before, change
-from sandboxes.host.masking import Masker, secrets_of
+from sandboxes.host.masking import masker_for
 from sandboxes.host.types import (
     FILE_LIMIT,
     PATH_LIMIT,
@@ -77,7 +77,7 @@ class Files:
         self._box = box
         self._roots = texts(list(writable))
         self._slots = asyncio.Semaphore(AT_ONCE)
-        self._masker = Masker(secrets_of(box.own_env))
+        self._masker = masker_for(box)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._transfers = 0
 

@@ -1,4 +1,5 @@
-"""Keeps secrets out of the timeline: values of the sandbox's environment, and platform tokens.
+"""Keeps secrets out of the timeline: values of the sandbox's environment, platform tokens, and what
+the account's own patterns match (``patterns.py``).
 
 Masked is what leaves the host as an event. The caller of a command gets its bytes as they are, and
 so does the output file on the host's disk, which is readable by root alone.
@@ -7,8 +8,12 @@ so does the output file on the host's disk, which is readable by root alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sandboxes.host.patterns import WINDOW, Patterns, Span, patterns_of
+from sandboxes.host.types import Box
 
 MASK: Final = b"[masked]"
 #: Shorter values (``1``, ``true``, ``prod``) are too common to be secrets.
@@ -46,10 +51,46 @@ def _pieces(value: str) -> Iterable[bytes]:
         yield whole
 
 
-class Masker:
-    """Replaces secrets in bytes. Holds no state: ``split`` says what has to wait for more."""
+def masker_for(box: Box, *environments: Mapping[str, str]) -> Masker:
+    """For what a sandbox says, and a command of it with variables of its own."""
+    secrets = secrets_of(box.own_env, *environments)
+    return Masker(secrets, patterns_of(tuple(box.masking)))
 
-    def __init__(self, secrets: Iterable[bytes]) -> None:
+
+@dataclass(slots=True)
+class Scan:
+    """How far a stream was looked through, in bytes from the beginning of what is held back.
+
+    ``spans`` are to be hidden, some of them not shown as such yet; what lies before ``hidden`` is.
+    The same bytes leave the same state however they were cut.
+    """
+
+    literal: int = 0
+    words: int = 0
+    hidden: int = 0
+    spans: list[Span] = field(default_factory=list)
+
+    def move(self, size: int) -> None:
+        """``size`` bytes are held back no more."""
+        self.literal, self.words = self.literal - size, self.words - size
+        self.hidden = max(0, self.hidden - size)
+        self.spans = [(start - size, end - size) for start, end in self.spans if start >= size]
+
+    def save(self) -> list[Any]:
+        """JSON for ``restore``."""
+        return [self.literal, self.words, self.hidden, *self.spans]
+
+    @classmethod
+    def restore(cls, saved: Sequence[Any]) -> Scan:
+        literal, words, hidden, *spans = saved
+        return cls(literal, words, hidden, [(start, end) for start, end in spans])
+
+
+class Masker:
+    """Replaces secrets in bytes. Holds no state: a ``Scan`` says how far a stream is."""
+
+    def __init__(self, secrets: Iterable[bytes], patterns: Patterns | None = None) -> None:
+        self.patterns = patterns
         self._secrets = sorted(set(secrets), key=lambda secret: (-len(secret), secret))
         self._pattern = re.compile(b"|".join([*map(re.escape, self._secrets), _TOKEN]))
         self._longest = max([_TOKEN_LONGEST, *map(len, self._secrets)])
@@ -59,7 +100,11 @@ class Masker:
 
     def mask(self, data: bytes) -> bytes:
         """Everything that is to be hidden in ``data``, hidden."""
-        return self._pattern.sub(MASK, data)
+        if self.patterns is None:
+            return self._pattern.sub(MASK, data)
+        scan = Scan()
+        self.look(data, scan, at_end=True)
+        return self.shown(data, scan)
 
     def mask_text(self, text: str) -> str:
         """The same for text, such as a command's line."""
@@ -67,18 +112,36 @@ class Masker:
 
     @property
     def longest(self) -> int:
-        """Bytes of the longest secret."""
-        return self._longest
+        """Bytes before any place that are enough to tell whether it lies inside of a secret."""
+        return self._longest if self.patterns is None else max(self._longest, 2 * WINDOW)
 
-    def leave(self, data: bytes, at: int) -> tuple[int, bytes]:
-        """Where to begin to read at ``at`` or behind it, not inside a secret, and what to show for
-        the secret that ``at`` lies inside of."""
-        for match in self._pattern.finditer(data):
-            if match.start() >= at:
+    def look(self, data: bytes, scan: Scan, *, at_end: bool) -> int:
+        """Looks for secrets from where ``scan`` is; how many bytes of ``data`` can be shown."""
+        start = scan.literal
+        scan.literal = len(data) if at_end else start + self.split(data[start:])
+        found = self._pattern.finditer(data, start, scan.literal)
+        scan.spans.extend(match.span() for match in found)
+        if self.patterns is None:
+            scan.words = scan.literal
+        else:
+            words = self.patterns.find(data, scan.words, at_end=at_end)
+            scan.words = words.until
+            scan.spans = sorted([*scan.spans, *words.spans])
+        return min(scan.literal, scan.words)
+
+    def shown(self, data: bytes, scan: Scan) -> bytes:
+        """``data``, looked through to its end, as it can be shown. Secrets that overlap are one."""
+        parts: list[bytes] = []
+        at = scan.hidden
+        for start, end in scan.spans:
+            if start >= len(data):
                 break
-            if match.end() > at:
-                return match.end(), MASK
-        return at, b""
+            if start >= at:
+                parts.extend((data[at:start], MASK))
+            at = max(at, end)
+        scan.hidden = at if at > len(data) else 0
+        parts.append(data[at:])
+        return b"".join(parts)
 
     def split(self, data: bytes) -> int:
         """How many bytes of ``data`` can be masked now; the rest may be the start of a secret."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sandboxes.host.masking import Masker
+from sandboxes.host.masking import Masker, Scan
 from sandboxes.host.types import Stream
 
 #: Seconds and bytes after which gathered output becomes an event.
@@ -113,6 +113,7 @@ class StreamText:
     end: int = 0
     held: bytes = b""
     rendition: Rendition = field(default_factory=Rendition)
+    scan: Scan = field(default_factory=Scan)
 
     @property
     def shown(self) -> int:
@@ -122,7 +123,7 @@ class StreamText:
         """Text that is safe to show now."""
         pending = self.held + data
         self.end += len(data)
-        cut = min(self.masker.split(pending), unfinished_character(pending))
+        cut = min(self._safe(pending), unfinished_character(pending))
         if part := _ESCAPE_PART.search(pending, max(0, len(pending) - 34)):
             cut = min(cut, part.start())
         self.held = pending[cut:]
@@ -131,22 +132,36 @@ class StreamText:
     def finish(self) -> str:
         """What was held back, when nothing more will come."""
         rest, self.held = self.held, b""
+        if self.masker.patterns:
+            self.masker.look(rest, self.scan, at_end=True)
         return self._text(rest)
 
+    def _safe(self, pending: bytes) -> int:
+        if self.masker.patterns:
+            return self.masker.look(pending, self.scan, at_end=False)
+        return self.masker.split(pending)
+
     def _text(self, data: bytes) -> str:
-        text = self.masker.mask(data).decode("utf-8", "replace").replace("\0", "\u2400")
+        if self.masker.patterns:
+            masked = self.masker.shown(data, self.scan)
+            self.scan.move(len(data))
+        else:
+            masked = self.masker.mask(data)
+        text = masked.decode("utf-8", "replace").replace("\0", "\u2400")
         self.rendition.feed(text)
         return text
 
     def save(self) -> dict[str, Any]:
         """JSON for ``restore``."""
         held = base64.b64encode(self.held).decode()
-        return {"end": self.end, "held": held, "sgr": self.rendition.codes}
+        saved = {"end": self.end, "held": held, "sgr": self.rendition.codes}
+        return saved | {"scan": self.scan.save()} if self.masker.patterns else saved
 
     @classmethod
     def restore(cls, masker: Masker, saved: Mapping[str, Any]) -> StreamText:
         held = base64.b64decode(saved["held"])
-        return cls(masker, int(saved["end"]), held, Rendition(saved["sgr"]))
+        scan = Scan.restore(saved.get("scan", (0, 0, 0)))
+        return cls(masker, int(saved["end"]), held, Rendition(saved["sgr"]), scan)
 
 
 Run = tuple[Stream, bytes]

@@ -17,8 +17,9 @@ from typing import Final
 
 import orjson
 
-from sandboxes.host.masking import Masker, secrets_of
+from sandboxes.host.masking import Masker, Scan, secrets_of
 from sandboxes.host.output import unfinished_character
+from sandboxes.host.patterns import patterns_of
 from sandboxes.host.types import Box, HostError
 
 PIECE: Final = 256 * 1024
@@ -56,7 +57,8 @@ def read_masked(box: Box, command_id: str, *, offset: int, limit: int = PIECE) -
         descriptor = os.open(directory / f"{command_id}.out", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError as error:
         raise HostError("no_such_command", "Nothing is kept of such a command.") from error
-    masker = Masker(secrets_of(box.own_env) | _secrets(directory, command_id))
+    secrets = secrets_of(box.own_env) | _secrets(directory, command_id)
+    masker = Masker(secrets, patterns_of(tuple(box.masking)))
     try:
         size = os.fstat(descriptor).st_size
         start = max(0, offset - masker.longest)
@@ -74,11 +76,22 @@ def _masked(
     first = offset - start
     if first >= len(raw):
         return Piece(b"", offset, size)
-    begin, inside = masker.leave(raw, first)
-    end = len(raw)
+    scan = Scan()
+    end = masker.look(raw, scan, at_end=at_end)
     if not at_end:
-        end = min(masker.split(raw), unfinished_character(raw))
-    return Piece(inside + masker.mask(raw[begin:end]), start + end, size)
+        end = _between_secrets(scan, first, min(end, unfinished_character(raw)))
+    scan.spans = [(max(first, begin), until) for begin, until in scan.spans if until > first]
+    scan.hidden = first
+    return Piece(masker.shown(raw[:end], scan), start + end, size)
+
+
+def _between_secrets(scan: Scan, first: int, end: int) -> int:
+    """Not inside of a secret, unless all from ``first`` on is one."""
+    sooner = end
+    for begin, until in reversed(scan.spans):
+        if begin < sooner < until:
+            sooner = begin
+    return sooner if sooner > first else end
 
 
 def _secrets(directory: Path, command_id: str) -> frozenset[bytes]:

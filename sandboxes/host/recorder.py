@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sandboxes.host.agent.frames import Ended
-from sandboxes.host.masking import Masker, secrets_of
+from sandboxes.host.masking import masker_for
 from sandboxes.host.output import STREAMS, TIMELINE_LIMIT, Gathered, StreamText, parted
 from sandboxes.host.outputs import keep_secrets
 from sandboxes.host.positions import Position
@@ -79,7 +79,7 @@ class Recorder:
         self.gathered = Gathered()
         self._box = box
         self._limit = limit
-        self._masker = Masker(secrets_of(box.own_env, request.env))
+        self._masker = masker_for(box, request.env)
         self._texts: dict[Stream, StreamText] = {name: StreamText(self._masker) for name in STREAMS}
         self._totals: dict[Stream, int] = dict.fromkeys(STREAMS, 0)
         self._seen = Seen()

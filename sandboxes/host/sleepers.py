@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -49,6 +49,10 @@ class Remains:
     @property
     def own_env(self) -> Mapping[str, str]:
         return self.state.spec.env
+
+    @property
+    def masking(self) -> Sequence[str]:
+        return self.state.spec.masking
 
     @property
     def pids(self) -> int:

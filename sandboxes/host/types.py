@@ -164,7 +164,8 @@ class Box(Protocol):
 
     ``directory`` is the host's state of this sandbox (never visible inside), ``agent_socket`` the
     path where its agent listens, ``env`` its whole environment with PATH and HOME, ``own_env`` the
-    part of it that its creator gave, whose values are secrets.
+    part of it that its creator gave, whose values are secrets, ``masking`` what else is to be
+    hidden: expressions for ``sandboxes.host.patterns``.
     """
 
     @property
@@ -177,6 +178,8 @@ class Box(Protocol):
     def env(self) -> Mapping[str, str]: ...
     @property
     def own_env(self) -> Mapping[str, str]: ...
+    @property
+    def masking(self) -> Sequence[str]: ...
     @property
     def journal(self) -> JournalWriter: ...
     @property

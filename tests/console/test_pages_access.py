@@ -18,7 +18,7 @@ from timeline.events import Kind, NewEvent
 from timeline.render import _OUTPUTS
 from timeline.services import events_append
 
-PAGES = ("/", "/sandboxes/", "/tokens/", "/docs/")
+PAGES = ("/", "/sandboxes/", "/tokens/", "/settings/masking/", "/docs/")
 
 
 @pytest.fixture

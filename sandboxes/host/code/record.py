@@ -14,7 +14,7 @@ import orjson
 
 from sandboxes.host.code.messages import CodeError, Result
 from sandboxes.host.code.types import CodeRequest
-from sandboxes.host.masking import Masker, secrets_of
+from sandboxes.host.masking import masker_for
 from sandboxes.host.output import STREAMS, TIMELINE_LIMIT, StreamText
 from sandboxes.host.types import Box, Stream
 from timeline.events import Actor, Kind, NewEvent, now_us
@@ -36,7 +36,7 @@ class Record:
         self.pending: list[NewEvent] = []
         self.gathered = 0
         self.seen = 0  # how far the journal reached when this host began
-        self._masker = Masker(secrets_of(box.own_env))
+        self._masker = masker_for(box)
         self._texts: dict[Stream, StreamText] = {name: StreamText(self._masker) for name in STREAMS}
         self._dropped = 0
         self._shown = 0

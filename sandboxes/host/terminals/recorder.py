@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sandboxes.host.agent.frames import Ended
-from sandboxes.host.masking import Masker, secrets_of
+from sandboxes.host.masking import masker_for
 from sandboxes.host.output import StreamText
 from sandboxes.host.positions import Position
 from sandboxes.host.terminals.recording import Recording, Recordings
@@ -94,7 +94,7 @@ class Recorder:
         self.recording = Recording(path, started_at=at, size=recorded)
         self._recordings = recordings
         self._box = box
-        self._masker = Masker(secrets_of(box.own_env))
+        self._masker = masker_for(box)
         self._text = StreamText(self._masker)
         self._gathered = bytearray()
         self._full_screen = False

@@ -7,7 +7,7 @@ import os
 import signal
 import struct
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +38,7 @@ class PlainBox:
     journal: Journal
     process: subprocess.Popen[bytes] | None = None
     own_env: Mapping[str, str] = field(default_factory=dict)
+    masking: Sequence[str] = ()
     sandbox_id: str = "sbx_01ARZ3NDEKTSV4RRFFQ69G5FAV"
     pids: int = 128
     memory_mb: int = 256

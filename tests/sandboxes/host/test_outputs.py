@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,7 @@ class Kept:
 
     directory: Path
     own_env: dict[str, str] = field(default_factory=lambda: {"KEY": OWN})
+    masking: Sequence[str] = ()
 
 
 @pytest.fixture

@@ -77,6 +77,7 @@ class PaperBox:
     agent_socket: Path = Path("/nowhere")
     env: dict[str, str] = field(default_factory=dict)
     own_env: dict[str, str] = field(default_factory=lambda: {"KEY": SECRET})
+    masking: Sequence[str] = ()
     pids: int = 10
     memory_mb: int = 10
 

@@ -222,14 +222,14 @@ class DeviceLogin(models.Model):
 
 
 class AuditEntry(models.Model):
-    """Who did what, when and from where. Only ever added to.
+    """Who did what, when and from where. Only ever added to: the database refuses anything else.
 
     ``account`` is null for what belongs to none, such as a failed sign-in.
     ``actor`` is ``timeline.events.Actor.to_json()``; ``before`` and ``after`` hold what changed.
     """
 
     account = models.ForeignKey(
-        Account, on_delete=models.CASCADE, null=True, related_name="audit_entries"
+        Account, on_delete=models.PROTECT, null=True, related_name="audit_entries"
     )
     at = models.DateTimeField(default=timezone.now)
     actor = models.JSONField()

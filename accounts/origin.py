@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from django.http import HttpRequest
 
@@ -27,3 +29,10 @@ def origin_of(request: HttpRequest | None) -> Origin:
 def origin(address: str, user_agent: str) -> Origin:
     """The same, for what is served without a ``HttpRequest``."""
     return Origin(address, user_agent.replace("\x00", "")[:AGENT_LENGTH])
+
+
+def origin_of_scope(scope: Mapping[str, Any]) -> Origin:
+    """The same of an ASGI connection, such as a websocket."""
+    address = (scope.get("client") or ("",))[0] or ""
+    agent = dict(scope["headers"]).get(b"user-agent", b"")
+    return origin(address, agent.decode("latin-1"))

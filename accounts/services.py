@@ -114,7 +114,13 @@ def token_mint(
         principal=principal,
         action="token.minted",
         target=token.id,
-        after={"name": name, "scopes": token.scopes, "prefix": token.prefix},
+        after={
+            "name": name,
+            "prefix": token.prefix,
+            "scopes": token.scopes,
+            "allowed_networks": token.allowed_networks,
+            "expires_at": token.expires_at and token.expires_at.isoformat(),
+        },
         origin=origin,
     )
     return Minted(token, fresh.text)
@@ -138,7 +144,8 @@ def token_revoke(*, principal: Principal, token_id: str, origin: Origin = _NOWHE
         principal=principal,
         action="token.revoked",
         target=token.id,
-        before={"name": token.name, "prefix": token.prefix},
+        before={"name": token.name, "prefix": token.prefix, "scopes": token.scopes},
+        after={"revoked_at": token.revoked_at.isoformat()},
         origin=origin,
     )
     announce(group=CONTROL, message={"type": "token.revoked", "token_id": token.id})
@@ -162,14 +169,41 @@ def audit_record(
     action: str,
     target: str = "",
     actor: Actor | None = None,
+    account_id: str | None = None,
     before: Mapping[str, Any] | None = None,
     after: Mapping[str, Any] | None = None,
     origin: Origin = _NOWHERE,
 ) -> AuditEntry:
-    """Add to the audit record. ``actor`` is for what happens before there is a principal."""
+    """Add to the audit record. ``actor`` and ``account_id`` are for what no principal does."""
+    entry = audit_entry(
+        principal=principal,
+        action=action,
+        target=target,
+        actor=actor,
+        account_id=account_id,
+        before=before,
+        after=after,
+        origin=origin,
+    )
+    entry.save(force_insert=True)
+    return entry
+
+
+def audit_entry(
+    *,
+    principal: Principal | None,
+    action: str,
+    target: str = "",
+    actor: Actor | None = None,
+    account_id: str | None = None,
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
+    origin: Origin = _NOWHERE,
+) -> AuditEntry:
+    """The same without writing it, for who writes many at once."""
     who = principal.actor if principal else actor or Actor("system")
-    return AuditEntry.objects.create(
-        account_id=principal.account_id if principal else None,
+    return AuditEntry(
+        account_id=principal.account_id if principal else account_id,
         actor=who.to_json(),
         action=action,
         target=target.replace("\x00", "")[:254],

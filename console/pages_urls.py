@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import path
 
 from console.views import (
+    audit,
     auth,
     compare,
     device,
@@ -105,6 +106,8 @@ urlpatterns = [
         masking.masking_remove,
         name="settings-masking-remove",
     ),
+    path("audit/", audit.audit, name="audit"),
+    path("audit/export/<str:form>/", audit.audit_export, name="audit-export"),
     path("device/", device.device, name="device"),
     path("docs/", docs.docs, name="docs"),
     path("docs/api/", docs.docs_api, name="docs-api"),

@@ -20,6 +20,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 
 from accounts.announce import CONTROL, account_group
 from accounts.database import in_database
+from accounts.origin import origin_of_scope
 from accounts.policy import ROLE_SCOPES, Principal, Scope, allows
 from console.consumers import FORBIDDEN, SIGNED_OUT, is_this_session, principal_of_scope
 from console.standing import Standing, watch
@@ -29,7 +30,7 @@ from sandboxes.host.terminals.types import Size, Visitor
 from sandboxes.host.types import HostError
 from sandboxes.host.wire import Frame
 from sandboxes.selectors import sandbox_for
-from sandboxes.terminals import terminal_awake, terminal_client
+from sandboxes.terminals import terminal_awake, terminal_client, terminal_taken
 
 MALFORMED: Final = 4400
 NOT_FOUND: Final = 4404
@@ -262,6 +263,13 @@ class TerminalSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels 
             case {"t": "take"}:
                 if attendance is not None and allows(self.principal, Scope.SANDBOXES_WRITE):
                     await attendance.take_over()
+                    await in_database(
+                        terminal_taken,
+                        principal=self.principal,
+                        sandbox_id=self.sandbox_id,
+                        terminal_id=self.terminal_id,
+                        origin=origin_of_scope(self.scope),
+                    )
             case _:
                 return False
         return True

@@ -12,6 +12,7 @@ from asgiref.sync import async_to_sync
 from django.db import transaction
 
 from accounts.database import in_database
+from accounts.services import audit_record
 from sandboxes.errors import InvalidRequest
 from sandboxes.host.client import HostClient
 from sandboxes.host.egress.domains import BadNameError, domain
@@ -67,11 +68,16 @@ def default_domains() -> list[str]:
 def domains_switch(*, on: Sequence[str] = (), off: Sequence[str] = ()) -> None:
     """Switch rows of the default allowlist; a new domain is added. Raises ``InvalidRequest``."""
     wanted, unwanted = checked_domains(on), checked_domains(off)
+    rows = AllowedDomain.objects.filter(domain__in=[*wanted, *unwanted])
+    before = dict(rows.values_list("domain", "enabled"))
     fresh = [AllowedDomain(domain=name) for name in wanted]
     AllowedDomain.objects.bulk_create(fresh, ignore_conflicts=True)
     AllowedDomain.objects.filter(domain__in=wanted).update(enabled=True)
     if AllowedDomain.objects.filter(domain__in=unwanted).update(enabled=False) < len(unwanted):
         raise InvalidRequest("A domain to switch off is not on the list; see what is.")
+    after = {**dict.fromkeys(wanted, True), **dict.fromkeys(unwanted, False)}
+    if after and after != before:
+        audit_record(principal=None, action="allowlist.switched", before=before, after=after)
 
 
 @dataclass(slots=True)

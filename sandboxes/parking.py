@@ -12,12 +12,13 @@ from typing import Final
 from asgiref.sync import async_to_sync
 from django.db import transaction
 
+from accounts.services import audit_record
 from sandboxes.errors import SandboxError, SnapshotCap
 from sandboxes.host.client import PausedSandbox
 from sandboxes.host.types import HostError
 from sandboxes.models import Sandbox, Status
 from sandboxes.pausing import host_pause, pause_begin, pause_end, paused, resumed, turn_failed
-from timeline.events import SYSTEM
+from timeline.events import SYSTEM, Actor
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ def _end(sandbox: Sandbox, outcome: PausedSandbox | BaseException) -> bool:
     """Note what became of it; whether it has to end instead."""
     if isinstance(outcome, PausedSandbox):
         try:
-            pause_end(sandbox_id=sandbox.id, kept=outcome)
+            _parked(sandbox, outcome)
         except SandboxError:
             logger.info("%s was ended while it was being paused", sandbox.id)
         return False
@@ -68,6 +69,20 @@ def _end(sandbox: Sandbox, outcome: PausedSandbox | BaseException) -> bool:
     logger.warning("%s could not be paused at its timeout: %s", sandbox.id, outcome.message)
     turn_failed(sandbox_id=sandbox.id, error=outcome)
     return outcome.code != "host_unreachable"
+
+
+@transaction.atomic
+def _parked(sandbox: Sandbox, kept: PausedSandbox) -> None:
+    pause_end(sandbox_id=sandbox.id, kept=kept)
+    audit_record(
+        principal=None,
+        actor=Actor("policy", name="timeout"),
+        account_id=sandbox.account_id,
+        action="sandbox.paused",
+        target=sandbox.id,
+        before={"status": Status.RUNNING},
+        after={"status": Status.PAUSED, "reason": "timeout"},
+    )
 
 
 def follow_host(*, statuses: Mapping[str, str], now: datetime) -> None:

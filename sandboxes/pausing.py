@@ -66,7 +66,7 @@ async def _pause(principal: Principal, sandbox_id: str, origin: Origin) -> Sandb
     except HostError as error:
         await in_database(turn_failed, sandbox_id=sandbox.id, error=error)
         raise
-    await _audit(principal, "sandbox.paused", sandbox, origin)
+    await _audit(principal, "paused", sandbox, origin)
     return await in_database(pause_end, sandbox_id=sandbox.id, kept=kept)
 
 
@@ -108,7 +108,7 @@ async def _resume(principal: Principal, sandbox_id: str, origin: Origin, reason:
     except HostError as error:
         await in_database(turn_failed, sandbox_id=sandbox.id, error=error)
         raise
-    await _audit(principal, "sandbox.resumed", sandbox, origin)
+    await _audit(principal, "resumed", sandbox, origin)
     return await in_database(resume_end, sandbox_id=sandbox.id)
 
 
@@ -278,9 +278,15 @@ def _turn(sandbox: Sandbox, status: Status, *fields: str) -> None:
     )
 
 
-async def _audit(principal: Principal, action: str, sandbox: Sandbox, origin: Origin) -> None:
-    """Tokens' doings are on the timeline; the audit record is about people."""
-    if principal.user_id is not None:
-        await in_database(
-            audit_record, principal=principal, action=action, target=sandbox.id, origin=origin
-        )
+async def _audit(principal: Principal, turned: str, sandbox: Sandbox, origin: Origin) -> None:
+    was = {"paused": Status.RUNNING, "resumed": Status.PAUSED}[turned]
+    now = {"paused": Status.PAUSED, "resumed": Status.RUNNING}[turned]
+    await in_database(
+        audit_record,
+        principal=principal,
+        action=f"sandbox.{turned}",
+        target=sandbox.id,
+        before={"status": was},
+        after={"status": now},
+        origin=origin,
+    )

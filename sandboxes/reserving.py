@@ -10,10 +10,10 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.announce import account_group, announce
-from accounts.models import Plan, Size
+from accounts.models import AuditEntry, Plan, Size
 from accounts.origin import Origin
 from accounts.policy import Forbidden, Principal
-from accounts.services import audit_record
+from accounts.services import audit_entry
 from sandboxes import allowlist, limits
 from sandboxes.errors import SandboxError
 from sandboxes.host.client import CreateSpec
@@ -73,9 +73,12 @@ def sandboxes_reserve(wishes: Sequence[Wish]) -> list[Reserved | Exception]:
             rows.append(reserved[0])
             answers.append(reserved)
     Sandbox.objects.bulk_create([row for row in rows if row._state.adding])
-    for wish, answer in zip(wishes, answers, strict=True):
-        if not isinstance(answer, Exception):
-            _tell(wish, answer[0])
+    told = zip(wishes, answers, strict=True)
+    made = [(wish, answer[0]) for wish, answer in told if not isinstance(answer, Exception)]
+    AuditEntry.objects.bulk_create([_entry(wish, sandbox) for wish, sandbox in made])
+    for _, sandbox in made:
+        group = account_group(sandbox.account_id)
+        announce(group=group, message={"type": "sandbox.changed", "sandbox_id": sandbox.id})
     return answers
 
 
@@ -101,20 +104,16 @@ def _holding(wish: Wish, size: Size, plan: Plan) -> Sandbox:
     return Sandbox.objects.create(**_fields(wish.principal, wish.request, size, plan, volume))
 
 
-def _tell(wish: Wish, sandbox: Sandbox) -> None:
-    """The account's pages, and the audit record when it was a person."""
-    group = account_group(sandbox.account_id)
-    announce(group=group, message={"type": "sandbox.changed", "sandbox_id": sandbox.id})
-    audit_person(wish.principal, "sandbox.created", sandbox, wish.origin)
-
-
-def audit_person(principal: Principal, action: str, sandbox: Sandbox, origin: Origin) -> None:
-    """Tokens' doings are on the timeline; the audit record is about people."""
-    if principal.user_id is None:
-        return
-    names = ("template", "size", "network", "isolation")
-    after = {name: getattr(sandbox, name) for name in names}
-    audit_record(principal=principal, action=action, target=sandbox.id, after=after, origin=origin)
+def _entry(wish: Wish, sandbox: Sandbox) -> AuditEntry:
+    """Names of variables and metadata are on the sandbox's own page."""
+    names = ("template", "size", "network", "isolation", "timeout_seconds", "on_timeout")
+    return audit_entry(
+        principal=wish.principal,
+        action="sandbox.created",
+        target=sandbox.id,
+        after={name: getattr(sandbox, name) for name in names},
+        origin=wish.origin,
+    )
 
 
 def _fields(

@@ -18,19 +18,20 @@ from accounts.database import in_database
 from accounts.ids import new_id
 from accounts.origin import Origin
 from accounts.policy import Principal, Scope, require
+from accounts.services import audit_record
 from sandboxes import allowlist, limits
 from sandboxes.errors import SandboxNotFound, WrongState
 from sandboxes.host.client import HostClient
 from sandboxes.host.types import ExecRequest, HostError
 from sandboxes.limits import SandboxRequest
 from sandboxes.models import ENDED, Sandbox, Status
-from sandboxes.reserving import Reserved, Wish, audit_person, own_domains, sandboxes_reserve
+from sandboxes.reserving import Reserved, Wish, own_domains, sandboxes_reserve
 from sandboxes.selectors import Target, sandbox_for
 from sandboxes.together import Together
 from sandboxes.usage.selectors import spent_eur
 from sandboxes.volumes import volume_place
 from sandboxes.webhooks.outbox import sandbox_changed, sandboxes_changed
-from timeline.events import Actor, Kind, NewEvent
+from timeline.events import SYSTEM, Actor, Kind, NewEvent
 from timeline.services import events_append
 
 #: Creates that are written down in one transaction.
@@ -154,9 +155,35 @@ def _end(
     sandbox.detail = detail
     sandbox.ended_at = at or timezone.now()
     sandbox.save(update_fields=["status", "reason", "detail", "ended_at"])
+    _record_end(sandbox, was)
     sandbox_changed(sandbox, was=was)
     _announce(sandbox)
     return sandbox
+
+
+#: Which rule ended a sandbox, by the reason that the host and the timeline give.
+_RULES: Final = {
+    "expired": "timeout",
+    "paused_expired": "paused for too long",
+    "usage_exhausted": "credit used up",
+    "lifetime_cap_reached": "longest run",
+}
+
+
+def _record_end(sandbox: Sandbox, was: str) -> None:
+    """What somebody asked for is recorded as theirs, by who serves them."""
+    if sandbox.reason == "requested":
+        return
+    rule = _RULES.get(sandbox.reason)
+    audit_record(
+        principal=None,
+        actor=Actor("policy", name=rule) if rule else SYSTEM,
+        account_id=sandbox.account_id,
+        action=f"sandbox.{sandbox.status}",
+        target=sandbox.id,
+        before={"status": was},
+        after={"status": sandbox.status, "reason": sandbox.reason, "detail": sandbox.detail},
+    )
 
 
 async def sandbox_terminate(
@@ -174,11 +201,20 @@ async def sandbox_terminate(
 @transaction.atomic
 def _terminated(*, principal: Principal, sandbox: Sandbox, origin: Origin) -> None:
     sandbox_ended(sandbox_id=sandbox.id, status=Status.TERMINATED, reason="requested")
-    audit_person(principal, "sandbox.terminated", sandbox, origin)
+    audit_record(
+        principal=principal,
+        action="sandbox.terminated",
+        target=sandbox.id,
+        before={"status": sandbox.status},
+        after={"status": Status.TERMINATED},
+        origin=origin,
+    )
 
 
 @transaction.atomic
-def sandbox_set_timeout(*, principal: Principal, sandbox_id: str, timeout_seconds: int) -> Sandbox:
+def sandbox_set_timeout(
+    *, principal: Principal, sandbox_id: str, timeout_seconds: int, origin: Origin = _NOWHERE
+) -> Sandbox:
     """Restart a running sandbox's clock from now. Raises ``SandboxError`` and ``Forbidden``."""
     require(principal, Scope.SANDBOXES_WRITE)
     sandbox = _locked(principal, sandbox_id)
@@ -197,6 +233,14 @@ def sandbox_set_timeout(*, principal: Principal, sandbox_id: str, timeout_second
     sandbox.timeout_seconds = timeout_seconds
     sandbox.save(update_fields=["expires_at", "timeout_seconds"])
     events_append(sandbox_id=sandbox.id, events=[_timeout_event(sandbox, was, principal.actor)])
+    audit_record(
+        principal=principal,
+        action="sandbox.timeout_changed",
+        target=sandbox.id,
+        before={"expires_at": was.isoformat()},
+        after={"expires_at": sandbox.expires_at.isoformat(), "timeout_seconds": timeout_seconds},
+        origin=origin,
+    )
     _announce(sandbox)
     return sandbox
 

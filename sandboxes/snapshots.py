@@ -15,7 +15,9 @@ from django.utils import timezone
 
 from accounts.database import in_database
 from accounts.models import Account
+from accounts.origin import Origin
 from accounts.policy import Principal, Scope, require
+from accounts.services import audit_record
 from sandboxes import limits
 from sandboxes.errors import SnapshotNotFound, WrongState
 from sandboxes.host.client import CapturedSandbox
@@ -29,26 +31,29 @@ CAPTURE_SECONDS: Final = 180
 """Longer than any capture may take: whoever began it is gone."""
 
 BATCH: Final = 100
+_NOWHERE: Final = Origin()
 
 logger = logging.getLogger(__name__)
 
 _capturing: set[asyncio.Task[Snapshot]] = set()
 
 
-async def snapshot_create(*, principal: Principal, sandbox_id: str, name: str = "") -> Snapshot:
+async def snapshot_create(
+    *, principal: Principal, sandbox_id: str, name: str = "", origin: Origin = _NOWHERE
+) -> Snapshot:
     """A copy of a sandbox, which runs on. Raises ``SandboxError`` and ``HostError``.
 
     Once begun it is finished even when the caller goes away.
     """
     require(principal, Scope.SANDBOXES_WRITE)
     limits.check_name(name)
-    task = asyncio.create_task(_create(principal, sandbox_id, name))
+    task = asyncio.create_task(_create(principal, sandbox_id, name, origin))
     _capturing.add(task)
     task.add_done_callback(_capturing.discard)
     return await asyncio.shield(task)
 
 
-async def _create(principal: Principal, sandbox_id: str, name: str) -> Snapshot:
+async def _create(principal: Principal, sandbox_id: str, name: str, origin: Origin) -> Snapshot:
     snapshot = await in_database(
         snapshot_begin, principal=principal, sandbox_id=sandbox_id, name=name
     )
@@ -60,7 +65,27 @@ async def _create(principal: Principal, sandbox_id: str, name: str) -> Snapshot:
         if error.code != "host_unreachable":  # else it may have a copy, which the reaper removes
             await in_database(snapshot_failed, snapshot_id=snapshot.id, detail=error.message)
         raise
-    return await in_database(snapshot_ready, snapshot_id=snapshot.id, captured=captured)
+    return await in_database(_made, principal, snapshot.id, captured, origin)
+
+
+@transaction.atomic
+def _made(
+    principal: Principal, snapshot_id: str, captured: CapturedSandbox, origin: Origin
+) -> Snapshot:
+    snapshot = snapshot_ready(snapshot_id=snapshot_id, captured=captured)
+    audit_record(
+        principal=principal,
+        action="snapshot.created",
+        target=snapshot.id,
+        after={
+            "name": snapshot.name,
+            "sandbox": snapshot.source_id,
+            "size_mb": snapshot.size_mb,
+            "includes_memory": snapshot.includes_memory,
+        },
+        origin=origin,
+    )
+    return snapshot
 
 
 @transaction.atomic
@@ -123,12 +148,14 @@ def give_up_capturing(*, now: datetime) -> None:
             snapshot_failed(snapshot_id=snapshot_id, detail=why)
 
 
-async def snapshot_delete(*, principal: Principal, snapshot_id: str) -> None:
+async def snapshot_delete(
+    *, principal: Principal, snapshot_id: str, origin: Origin = _NOWHERE
+) -> None:
     """Remove a snapshot for good; its forks stay. Idempotent. ``SnapshotNotFound``."""
     require(principal, Scope.SANDBOXES_WRITE)
     await in_database(_owned, principal.account_id, snapshot_id)
     await host_client().snapshot_drop(snapshot_id)
-    await in_database(_deleted, snapshot_id)
+    await in_database(_deleted, principal, snapshot_id, origin)
 
 
 def _owned(account_id: str, snapshot_id: str) -> None:
@@ -136,9 +163,19 @@ def _owned(account_id: str, snapshot_id: str) -> None:
         raise SnapshotNotFound(snapshot_id)
 
 
-def _deleted(snapshot_id: str) -> None:
-    rows = Snapshot.objects.filter(id=snapshot_id, deleted_at__isnull=True)
-    rows.update(deleted_at=timezone.now())
+@transaction.atomic
+def _deleted(principal: Principal, snapshot_id: str, origin: Origin) -> None:
+    rows = Snapshot.objects.filter(id=snapshot_id)
+    if not rows.filter(deleted_at__isnull=True).update(deleted_at=timezone.now()):
+        return
+    gone = rows.get()
+    audit_record(
+        principal=principal,
+        action="snapshot.deleted",
+        target=gone.id,
+        before={"name": gone.name, "sandbox": gone.source_id, "size_mb": gone.size_mb},
+        origin=origin,
+    )
 
 
 def snapshots_of(account_id: str) -> QuerySet[Snapshot]:

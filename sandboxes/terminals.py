@@ -55,6 +55,19 @@ async def terminal_close(
     await _audit(principal, "terminal.closed", sandbox_id, terminal_id, origin)
 
 
+def terminal_taken(
+    *, principal: Principal, sandbox_id: str, terminal_id: str, origin: Origin = _NOWHERE
+) -> None:
+    """Somebody drives it from here on; the host has seen to it, and the timeline says so too."""
+    audit_record(
+        principal=principal,
+        action="terminal.taken",
+        target=sandbox_id,
+        after={"terminal": terminal_id},
+        origin=origin,
+    )
+
+
 async def terminal_awake(
     *, principal: Principal, sandbox_id: str, origin: Origin = _NOWHERE
 ) -> None:

@@ -33,6 +33,7 @@ from sandboxes.host.volume_client import VolumeClient
 from sandboxes.models import ENDED, Sandbox, Volume
 from sandboxes.webhooks.kinds import EventType
 from sandboxes.webhooks.outbox import record
+from timeline.events import Actor
 
 BATCH: Final = 100
 _NOWHERE: Final = Origin()
@@ -286,6 +287,14 @@ def _expire(seen: Volume, now: datetime) -> None:
     if volume is None or volume.holder_id is not None:
         return
     _mark_deleted(volume)
+    audit_record(
+        principal=None,
+        actor=Actor("policy", name="lifetime"),
+        account_id=volume.account_id,
+        action="volume.expired",
+        target=volume.id,
+        before={"name": volume.name, "size_mb": volume.size_mb},
+    )
     _tell(volume, EventType.VOLUME_EXPIRED)
 
 

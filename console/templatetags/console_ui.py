@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -23,6 +24,7 @@ from sandboxes.models import Sandbox
 from sandboxes.signals.selectors import signals_of
 
 register = template.Library()
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?[+-]\d\d:\d\d")
 
 
 @register.filter
@@ -74,9 +76,9 @@ def extensions() -> list[tuple[int, str]]:
 
 
 @register.filter
-def can(principal: Principal, scope: str) -> bool:
+def can(principal: Principal | None, scope: str) -> bool:
     """Whether to offer what needs ``scope``. The server asks again when it is done."""
-    return allows(principal, scope)
+    return isinstance(principal, Principal) and allows(principal, scope)
 
 
 @register.filter
@@ -94,6 +96,26 @@ def ago(moment: datetime | None) -> SafeString | str:
     return format_html(
         '<time datetime="{}" data-ago>{}</time>', moment.isoformat(), _ago(seconds, moment)
     )
+
+
+@register.filter
+def exact(moment: datetime) -> SafeString:
+    """``<time>`` that a script writes in the reader's zone; in UTC until then."""
+    utc = moment.astimezone(UTC)
+    return format_html(
+        '<time datetime="{}" data-exact>{}</time>', utc.isoformat(), f"{utc:%Y-%m-%d %H:%M:%S} UTC"
+    )
+
+
+@register.filter
+def in_zone(text: str) -> SafeString | str:
+    """A moment in ISO 8601 in the reader's zone; any other text as it is."""
+    if not _MOMENT.fullmatch(text):
+        return text
+    try:
+        return exact(datetime.fromisoformat(text))
+    except (ValueError, OverflowError):
+        return text
 
 
 @register.filter

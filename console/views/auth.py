@@ -9,9 +9,6 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
-from accounts.origin import origin_of
-from accounts.selectors import principal_of_user
-from accounts.services import audit_record
 from console.forms import SignInForm
 
 
@@ -29,17 +26,8 @@ def login(request: HttpRequest) -> HttpResponse:
     email = form.cleaned_data["email"]
     user = auth.authenticate(request, username=email, password=form.cleaned_data["password"])
     if user is None:
-        audit_record(
-            principal=None, action="person.refused", target=email, origin=origin_of(request)
-        )
         return _page(request, "That e-mail address and password do not go together.")
     auth.login(request, user)
-    audit_record(
-        principal=principal_of_user(user=user),
-        action="person.signed_in",
-        target=email,
-        origin=origin_of(request),
-    )
     return redirect(_next(request))
 
 

@@ -99,6 +99,7 @@ def sandbox_extend(request: HttpRequest, principal: Principal, sandbox_id: str) 
                 principal=principal,
                 sandbox_id=sandbox_id,
                 timeout_seconds=form.cleaned_data["timeout_seconds"],
+                origin=origin_of(request),
             )
     except SandboxNotFound:
         raise

@@ -12,9 +12,11 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
+from accounts.services import audit_record
 from sandboxes.webhooks.models import Delivery, DeliveryStatus, Webhook
 from sandboxes.webhooks.posting import BODY_KEPT, Outcome
 from sandboxes.webhooks.signing import secret_of
+from timeline.events import Actor
 
 ATTEMPTS: Final = 4
 """The first and three more."""
@@ -168,6 +170,15 @@ def _given_up(hook: Webhook, delivery: Delivery) -> None:
     hook.last_error = delivery.error
     if hook.active and hook.consecutive_failures >= FAILURES_MAX:
         hook.active = False
+        audit_record(
+            principal=None,
+            actor=Actor("policy", name="deliveries fail"),
+            account_id=hook.account_id,
+            action="webhook.disabled",
+            target=hook.id,
+            before={"active": True},
+            after={"active": False, "failures": hook.consecutive_failures, "error": delivery.error},
+        )
         _give_up_the_rest(hook, but=delivery.id)
     hook.save(update_fields=["last_delivery_at", "consecutive_failures", "last_error", "active"])
 

@@ -96,11 +96,19 @@ def webhook_enable(*, principal: Principal, webhook_id: str, origin: Origin = _N
     """
     require(principal, Scope.SANDBOXES_WRITE)
     hook = webhook_for(principal=principal, webhook_id=webhook_id, lock=True)
+    was = hook.active
     hook.active = True
     hook.consecutive_failures = 0
     hook.last_error = None
     hook.save(update_fields=["active", "consecutive_failures", "last_error"])
-    _audit(principal, "webhook.enabled", hook, origin)
+    audit_record(
+        principal=principal,
+        action="webhook.enabled",
+        target=hook.id,
+        before={"active": was},
+        after={"active": True, "url": hook.url},
+        origin=origin,
+    )
     return hook
 
 
@@ -120,7 +128,10 @@ def webhook_delete(*, principal: Principal, webhook_id: str, origin: Origin = _N
     """Forget it and its deliveries. Raises ``WebhookNotFound`` and ``Forbidden``."""
     require(principal, Scope.SANDBOXES_WRITE)
     hook = webhook_for(principal=principal, webhook_id=webhook_id, lock=True)
-    _audit(principal, "webhook.deleted", hook, origin)
+    before = {"url": hook.url, "event_types": hook.event_types}
+    audit_record(
+        principal=principal, action="webhook.deleted", target=hook.id, before=before, origin=origin
+    )
     hook.delete()
 
 
@@ -143,7 +154,10 @@ def delivery_replay(
         raise WrongState("The webhook is switched off; enable it first.")
     if first.status == DeliveryStatus.PENDING:
         raise WrongState("This delivery is still being tried; replay it when that has ended.")
-    _audit(principal, "webhook.replayed", hook, origin)
+    after = {"url": hook.url, "delivery": first.id, "event_type": first.event_type}
+    audit_record(
+        principal=principal, action="webhook.replayed", target=hook.id, after=after, origin=origin
+    )
     wake_on_commit()
     return Delivery.objects.create(
         webhook=hook,

@@ -61,6 +61,8 @@ export function exact(ms, precise = false) {
   return precise ? `${text} · ${new Date(ms).toISOString().slice(11, 23)} UTC` : text;
 }
 
+const momentFormat = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+
 const setText = (element, text) => {
   if (element.textContent !== text) element.textContent = text;
 };
@@ -79,6 +81,10 @@ export function tick(root = document) {
     setText(element, duration((shown ?? at) - millis(element.dataset.since)));
   for (const element of root.querySelectorAll("time[data-ago]"))
     setText(element, ago(Date.parse(element.dateTime)));
+  for (const element of root.querySelectorAll("time[data-exact]:not([data-said])")) {
+    element.dataset.said = "";
+    element.textContent = momentFormat.format(new Date(element.dateTime));
+  }
   for (const element of root.querySelectorAll("time[data-countdown]")) {
     const left = Date.parse(element.dateTime) - at;
     setText(element, countdown(left));

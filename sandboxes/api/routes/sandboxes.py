@@ -109,6 +109,7 @@ async def set_timeout(request: ApiRequest, sandbox_id: str, payload: TimeoutIn) 
         principal=request.auth.principal,
         sandbox_id=sandbox_id,
         timeout_seconds=payload.timeout_seconds,
+        origin=request.auth.origin,
     )
     return reply(sandbox_json(sandbox))
 

@@ -40,7 +40,9 @@ async def get_snapshot(request: ApiRequest, snapshot_id: str) -> HttpResponse:
 @router.delete("/snapshots/{snapshot_id}", auth=WRITE, response={204: None, 404: ErrorOut})
 async def delete_snapshot(request: ApiRequest, snapshot_id: str) -> HttpResponse:
     """Remove it. What was forked from it stays; deleting it again is fine."""
-    await snapshots.snapshot_delete(principal=request.auth.principal, snapshot_id=snapshot_id)
+    await snapshots.snapshot_delete(
+        principal=request.auth.principal, snapshot_id=snapshot_id, origin=request.auth.origin
+    )
     return nothing()
 
 
@@ -50,6 +52,9 @@ async def create_snapshot(
 ) -> HttpResponse:
     """Keep a copy of a running sandbox's files. It stands still for a moment and goes on."""
     snapshot = await snapshots.snapshot_create(
-        principal=request.auth.principal, sandbox_id=sandbox_id, name=payload.name
+        principal=request.auth.principal,
+        sandbox_id=sandbox_id,
+        name=payload.name,
+        origin=request.auth.origin,
     )
     return reply(snapshot_json(snapshot), status=201)

@@ -17,6 +17,7 @@ AREAS: Final[dict[str, str]] = {
     "account": "Account",
     "masking": "Masking",
     "allowlist": "Allowlist",
+    "usage": "Usage",
     "audit": "Audit record",
     "staff": "Administration",
 }
@@ -56,6 +57,7 @@ ACTS: Final[dict[str, str]] = {
     "webhook.rotated": "Rotated a webhook's secret",
     "webhook.deleted": "Deleted a webhook",
     "webhook.replayed": "Replayed a delivery",
+    "usage.exported": "Exported usage",
     "masking.added": "Added a masking pattern",
     "masking.changed": "Changed a masking pattern",
     "masking.removed": "Removed a masking pattern",

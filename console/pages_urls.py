@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import path
 
 from console.views import (
+    account_usage,
     audit,
     auth,
     compare,
@@ -108,6 +109,8 @@ urlpatterns = [
     ),
     path("audit/", audit.audit, name="audit"),
     path("audit/export/<str:form>/", audit.audit_export, name="audit-export"),
+    path("usage/", account_usage.account_usage, name="usage"),
+    path("usage/by-<str:by>.csv", account_usage.account_usage_csv, name="usage-csv"),
     path("device/", device.device, name="device"),
     path("docs/", docs.docs, name="docs"),
     path("docs/api/", docs.docs_api, name="docs-api"),

@@ -6,6 +6,7 @@ import math
 import re
 import time
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from django import template
@@ -152,6 +153,24 @@ def countdown(moment: datetime) -> SafeString:
 def memory(megabytes: int) -> str:
     """4 GB, 512 MB."""
     return f"{megabytes / 1024:g} GB" if megabytes >= 1024 else f"{megabytes} MB"
+
+
+@register.filter
+def eur(amount: Decimal) -> str:
+    """€12.40; of less than a cent as many digits as say something: €0.0031."""
+    if not amount or abs(amount) >= Decimal("0.01"):
+        return f"€{amount:,.2f}"
+    return f"€{amount:.6f}".rstrip("0").rstrip(".") if abs(amount) >= Decimal("0.000001") else "€0"
+
+
+@register.filter
+def until(moment: datetime, now: datetime) -> str:
+    """How far off that is: 40 min, 5 hours, 12 days."""
+    minutes = max(0, int((moment - now).total_seconds() // 60))
+    if minutes < 100:
+        return f"{minutes} min"
+    hours = minutes // 60
+    return f"{hours} hours" if hours < 72 else f"{hours // 24} days"
 
 
 @register.filter

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import ClassVar
 
 from django.db import models
@@ -55,13 +56,72 @@ class Usage(models.Model):
         return f"{self.sandbox_id} at {self.hour:%Y-%m-%d %H}h"
 
 
+class DayUsage(models.Model):
+    """An account's usage of a day (UTC) by template and token, kept in the same transactions.
+
+    Sums of usage rows, so few that a page reads a month of them at once. ``token_id`` is empty for
+    what a person made.
+    """
+
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="+", db_index=False)
+    day = models.DateField()
+    template = models.CharField(max_length=64)
+    token_id = models.CharField(max_length=40, blank=True)
+    cpu_us = models.BigIntegerField()
+    memory_kib_ms = models.BigIntegerField()
+    eur = models.DecimalField(max_digits=20, decimal_places=12)
+
+    class Meta:
+        verbose_name_plural = "usage by day"
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(
+                fields=["account", "day", "template", "token_id"], name="usage_once_a_day"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.account_id} on {self.day}"
+
+
+class RunUsage(models.Model):
+    """One sandbox's usage of a month (UTC), kept likewise. ``month`` is its first day."""
+
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="+", db_index=False)
+    month = models.DateField()
+    sandbox_id = models.CharField(max_length=40)
+    template = models.CharField(max_length=64)
+    token_id = models.CharField(max_length=40, blank=True)
+    cpu_us = models.BigIntegerField()
+    memory_kib_ms = models.BigIntegerField()
+    eur = models.DecimalField(max_digits=20, decimal_places=12)
+
+    class Meta:
+        verbose_name_plural = "usage by sandbox"
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(
+                fields=["account", "month", "sandbox_id"], name="usage_once_a_month"
+            ),
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["account", "month", "-eur"], name="usage_dearest"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.sandbox_id} in {self.month:%Y-%m}"
+
+
 class Spending(models.Model):
-    """The sum of an account's usage rows, kept in the same transactions: asked at every create."""
+    """The sum of an account's usage rows, kept in the same transactions: asked at every create.
+
+    ``month_eur`` is the part of the ``month`` (its first day, UTC) in which was counted last.
+    """
 
     account = models.OneToOneField(
         Account, primary_key=True, on_delete=models.CASCADE, related_name="spending"
     )
     eur = models.DecimalField(max_digits=20, decimal_places=12)
+    month = models.DateField(default=date(1970, 1, 1))
+    month_eur = models.DecimalField(max_digits=20, decimal_places=12, default=0)
 
     class Meta:
         verbose_name_plural = "spending"

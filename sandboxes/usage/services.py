@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from asgiref.sync import async_to_sync
 from django.db import connection, transaction
@@ -32,10 +32,13 @@ SELECT 1 FROM usage_meter WHERE sandbox_id = ANY(%s) ORDER BY sandbox_id FOR UPD
 # 3.6e9 µs are an hour of CPU; 2**20 KiB for 3.6e6 ms are an hour of a GB.
 _COUNT: Final = """
 WITH told AS (
-    SELECT * FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bool[])
-        AS t (sandbox_id, generation, cpu_us, memory_kib_ms, ended)
+    SELECT * FROM unnest(
+        %(ids)s::text[], %(generations)s::bigint[], %(cpu)s::bigint[], %(memory)s::bigint[],
+        %(ended)s::bool[]
+    ) AS t (sandbox_id, generation, cpu_us, memory_kib_ms, ended)
 ), moved AS (
     SELECT t.*, m.account_id, b.size,
+           coalesce(b.template, '') AS template, coalesce(b.token_id, '') AS token_id,
            t.cpu_us - CASE WHEN same THEN m.cpu_us ELSE 0 END AS cpu_more,
            t.memory_kib_ms - CASE WHEN same THEN m.memory_kib_ms ELSE 0 END AS memory_more
     FROM told t
@@ -54,19 +57,43 @@ WITH told AS (
     SET generation = p.generation, cpu_us = p.cpu_us, memory_kib_ms = p.memory_kib_ms,
         ended = m.ended OR p.ended
     FROM priced p WHERE m.sandbox_id = p.sandbox_id
+), used AS (
+    SELECT p.*, date_trunc('hour', %(at)s::timestamptz, 'UTC') AS hour,
+           (%(at)s::timestamptz AT TIME ZONE 'UTC')::date AS day,
+           date_trunc('month', %(at)s::timestamptz AT TIME ZONE 'UTC')::date AS month
+    FROM priced p WHERE p.cpu_more > 0 OR p.memory_more > 0
 ), spent AS (
-    INSERT INTO usage_spending (account_id, eur)
-    SELECT account_id, sum(eur) FROM priced GROUP BY account_id ORDER BY account_id
-    ON CONFLICT (account_id) DO UPDATE SET eur = usage_spending.eur + EXCLUDED.eur
+    INSERT INTO usage_spending AS s (account_id, eur, month, month_eur)
+    SELECT account_id, sum(eur), month, sum(eur) FROM used
+    GROUP BY account_id, month ORDER BY account_id
+    ON CONFLICT (account_id) DO UPDATE
+    SET eur = s.eur + EXCLUDED.eur, month = greatest(s.month, EXCLUDED.month),
+        month_eur = CASE WHEN s.month > EXCLUDED.month THEN s.month_eur
+                         WHEN s.month = EXCLUDED.month THEN s.month_eur + EXCLUDED.month_eur
+                         ELSE EXCLUDED.month_eur END
+), by_day AS (
+    INSERT INTO usage_dayusage AS d
+        (account_id, day, template, token_id, cpu_us, memory_kib_ms, eur)
+    SELECT account_id, day, template, token_id, sum(cpu_more), sum(memory_more), sum(eur)
+    FROM used GROUP BY account_id, day, template, token_id
+    ORDER BY account_id, day, template, token_id
+    ON CONFLICT (account_id, day, template, token_id) DO UPDATE
+    SET cpu_us = d.cpu_us + EXCLUDED.cpu_us, eur = d.eur + EXCLUDED.eur,
+        memory_kib_ms = d.memory_kib_ms + EXCLUDED.memory_kib_ms
+), by_run AS (
+    INSERT INTO usage_runusage AS r
+        (account_id, month, sandbox_id, template, token_id, cpu_us, memory_kib_ms, eur)
+    SELECT account_id, month, sandbox_id, template, token_id, cpu_more, memory_more, eur
+    FROM used ORDER BY sandbox_id
+    ON CONFLICT (account_id, month, sandbox_id) DO UPDATE
+    SET cpu_us = r.cpu_us + EXCLUDED.cpu_us, eur = r.eur + EXCLUDED.eur,
+        memory_kib_ms = r.memory_kib_ms + EXCLUDED.memory_kib_ms
 )
-INSERT INTO usage_usage (account_id, sandbox_id, hour, cpu_us, memory_kib_ms, eur)
-SELECT account_id, sandbox_id, date_trunc('hour', %s::timestamptz, 'UTC'),
-       cpu_more, memory_more, eur
-FROM priced WHERE cpu_more > 0 OR memory_more > 0
+INSERT INTO usage_usage AS u (account_id, sandbox_id, hour, cpu_us, memory_kib_ms, eur)
+SELECT account_id, sandbox_id, hour, cpu_more, memory_more, eur FROM used
 ON CONFLICT (sandbox_id, hour) DO UPDATE
-SET cpu_us = usage_usage.cpu_us + EXCLUDED.cpu_us,
-    memory_kib_ms = usage_usage.memory_kib_ms + EXCLUDED.memory_kib_ms,
-    eur = usage_usage.eur + EXCLUDED.eur
+SET cpu_us = u.cpu_us + EXCLUDED.cpu_us, eur = u.eur + EXCLUDED.eur,
+    memory_kib_ms = u.memory_kib_ms + EXCLUDED.memory_kib_ms
 """
 
 # The first of ten seconds stays, and the last word of a run has a place of its own.
@@ -101,7 +128,8 @@ def _batches(meters: Sequence[MeterInfo]) -> Iterator[Sequence[MeterInfo]]:
 
 @transaction.atomic
 def usage_count(*, meters: Sequence[MeterInfo], at: datetime) -> None:
-    """Add what these have moved to the rows of the hour of ``at``, and keep them as samples.
+    """Add what these have moved to the rows of the hour, day and month of ``at``, and keep them as
+    samples.
 
     A stray without a row pays nothing, and nobody. Locking and counting are two statements on
     purpose: the second sees what whoever held the locks has stored.
@@ -114,6 +142,12 @@ def usage_count(*, meters: Sequence[MeterInfo], at: datetime) -> None:
     with connection.cursor() as cursor:
         cursor.execute(_BEGIN, [ids])
         cursor.execute(_LOCK, [ids])
-        cursor.execute(_COUNT, [ids, generations, cpu, memory, ended, at])
+        told: dict[str, Any] = {
+            "ids": ids,
+            "generations": generations,
+            "cpu": cpu,
+            "memory": memory,
+        }
+        cursor.execute(_COUNT, {**told, "ended": ended, "at": at})
         slot = int(at.timestamp()) // SLOT_SECONDS * SLOT_SECONDS
         cursor.execute(_SAMPLE, [slot, at, ids, generations, cpu, memory, ended])

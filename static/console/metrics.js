@@ -1,4 +1,5 @@
 // CPU and memory as they are, with what ran meanwhile drawn behind them.
+import { axis, colours, line, whenThemed } from "./chart_style.js";
 import { duration } from "./time.js";
 
 const root = document.getElementById("metrics");
@@ -12,20 +13,6 @@ let points = new Map(); // by the second: [cores, bytes]
 const charts = {};
 let recent = false; // the last minutes are shown, not the whole run
 let zoom = null; // what was dragged over: from, to
-
-function colours() {
-  const style = getComputedStyle(document.documentElement);
-  const of = (name) => style.getPropertyValue(name).trim();
-  return {
-    line: of("--color-accent"),
-    ok: of("--color-success"),
-    bad: of("--color-error"),
-    busy: of("--color-info"),
-    turn: of("--color-warning"),
-    ink: of("--ink-muted"),
-    grid: of("--line"),
-  };
-}
 
 const cores = (value) => (value === null ? "" : `${value.toFixed(value < 1 ? 2 : 1)}`);
 const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hourCycle: "h23" });
@@ -76,18 +63,15 @@ function marks(chart) {
 }
 
 function make(name, limit, say) {
-  const ink = colours();
   const place = part(name);
-  const font = `12px ${getComputedStyle(document.body).fontFamily}`;
-  const axis = { font, stroke: ink.ink, grid: { stroke: ink.grid, width: 1 }, ticks: { stroke: ink.grid, width: 1 } };
   const options = {
     width: place.clientWidth,
     height: 200,
     legend: { show: false },
     cursor: { drag: { x: true, y: false }, sync: { key: "use" } },
     scales: { y: { range: (_chart, _low, high) => [0, Math.max(limit * 0.05, Math.min(limit, high * 1.15 || limit))] } },
-    axes: [{ ...axis, space: 90, values: (_chart, times) => times.map(clock) }, { ...axis, size: 70, values: (_chart, values) => values.map(say) }],
-    series: [{}, { stroke: ink.line, width: 2, points: { show: false }, fill: `color-mix(in oklab, ${ink.line} 14%, transparent)`, spanGaps: false }],
+    axes: [{ ...axis(), space: 90, values: (_chart, times) => times.map(clock) }, { ...axis(), size: 70, values: (_chart, values) => values.map(say) }],
+    series: [{}, { ...line(), spanGaps: false }],
     hooks: { drawClear: [marks], setCursor: [(chart) => hover(chart, name, say)], setSelect: [zoomed] },
   };
   return new window.uPlot(options, data(name), place);
@@ -216,5 +200,5 @@ function redraw() {
 new ResizeObserver(() => {
   for (const [name, chart] of Object.entries(charts)) chart.setSize({ width: part(name).clientWidth, height: 200 });
 }).observe(root);
-new MutationObserver(redraw).observe(document.documentElement, { attributeFilter: ["data-theme"] });
+whenThemed(redraw);
 look(); // both scripts are deferred, and uPlot is the first of them

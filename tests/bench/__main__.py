@@ -32,6 +32,7 @@ def main() -> int:
         terminals,
         timelines,
         transfers,
+        usage,
         volumes,
     )
     from tests.bench.platform import platform
@@ -50,7 +51,7 @@ def main() -> int:
             transfers,
             metering,
         ),
-        *(terminals, timelines),
+        *(terminals, timelines, usage),
     )
     measurements = {name: run for part in parts for name, run in part.MEASUREMENTS.items()}
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)

@@ -1,0 +1,95 @@
+"""The Usage page: what an account spends, on what, and how long its credit lasts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+
+from accounts.models import Account
+from accounts.origin import origin_of
+from accounts.policy import Principal, Scope, require
+from accounts.services import audit_record
+from console.exports.usage import BY, usage_csv
+from console.signed_in import signed_in
+from sandboxes.usage import report
+from sandboxes.usage.outlook import Outlook, outlook
+from sandboxes.usage.selectors import spent_eur
+
+RUNNING_SHOWN = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """The plan's credit and what is left of it, in EUR; ``percent`` used, at most 100."""
+
+    eur: Decimal
+    used: Decimal
+    left: Decimal
+    percent: int
+    runs_out_at: datetime | None
+
+    @classmethod
+    def of(cls, account: Account, spent: Decimal, ahead: Outlook) -> Credit:
+        credit = account.plan.trial_credit_eur
+        used = min(spent, credit)
+        left = credit - used
+        percent = int(100 * used / credit) if credit else 100
+        return cls(credit, used, left, percent, ahead.reaches(left) if left else None)
+
+
+@require_safe
+@signed_in
+def account_usage(request: HttpRequest, principal: Principal) -> HttpResponse:
+    """One month in charts and tables, and what runs now."""
+    require(principal, Scope.SANDBOXES_READ)
+    now = timezone.now()
+    today = now.astimezone(UTC).date()
+    first = report.month_from(request.GET.get("month", ""), today=today)
+    account = Account.objects.select_related("plan").get(id=principal.account_id)
+    month = report.usage_month(account_id=account.id, first=first, today=today)
+    running = report.usage_running(account.id)
+    ahead = outlook(running=running, per_day=report.usage_a_day(account.id, today=today), now=now)
+    after = report.month_after(first)
+    context = {
+        "account": account,
+        "month": month,
+        "is_now": after > today,
+        "before": report.month_before(first),
+        "after": after if after <= today else None,
+        "running": running[:RUNNING_SHOWN],
+        "running_count": len(running),
+        "outlook": ahead,
+        "month_end": ahead.month_end(month.total.eur) if after > today else None,
+        "credit": Credit.of(account, spent_eur(account.id), ahead),
+    }
+    return render(request, "console/usage.html", context)
+
+
+@require_safe
+@signed_in
+def account_usage_csv(request: HttpRequest, principal: Principal, by: str) -> HttpResponseBase:
+    """A month as CSV: a line for each day, sandbox or hour."""
+    require(principal, Scope.SANDBOXES_READ)
+    if by not in BY:
+        raise Http404(f"Usage comes by {', '.join(BY)}.")
+    today = timezone.now().astimezone(UTC).date()
+    first = report.month_from(request.GET.get("month", ""), today=today)
+    audit_record(
+        principal=principal,
+        action="usage.exported",
+        after={"month": f"{first:%Y-%m}", "by": by},
+        origin=origin_of(request),
+    )
+    pieces = usage_csv(account_id=principal.account_id, first=first, by=by)
+    response = StreamingHttpResponse(pieces, content_type="text/csv; charset=utf-8")
+    name = f"usage-{first:%Y-%m}-by-{by}.csv"
+    response["Content-Disposition"] = f'attachment; filename="{name}"'
+    response["Cache-Control"] = "no-store"
+    return response

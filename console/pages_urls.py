@@ -23,6 +23,7 @@ from console.views import (
     ports,
     sandbox,
     sandboxes,
+    settings,
     signals,
     strip,
     terminal,
@@ -100,6 +101,7 @@ urlpatterns = [
     path("compare/outputs/", compare.outputs, name="compare-outputs"),
     path("tokens/", tokens.tokens, name="tokens"),
     path("tokens/<str:token_id>/revoke/", tokens.token_end, name="token-end"),
+    path("settings/", settings.settings, name="settings"),
     path("settings/masking/", masking.masking, name="settings-masking"),
     path("settings/masking/try/", masking.masking_try, name="settings-masking-try"),
     path(

@@ -1,4 +1,4 @@
-"""The tabs of a sandbox's pages: one list, which `sandbox_tabs` of console_ui renders."""
+"""What leads from one page to others: the tabs of a sandbox, and the parts of the settings."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ TABS = (
     Tab("sandbox-network", "Network", "shield"),
     Tab("sandbox-metrics", "Metrics", "gauge"),
 )
+
+#: The parts of the settings, in the order they are shown. The first is what `/settings/` leads to.
+SETTINGS = (Tab("settings-masking", "Masking", "shield"),)
 
 
 def tab_to_return_to(request: HttpRequest, sandbox_id: str) -> str:

@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString
 
 from accounts.policy import Principal, allows
 from console.forms import EXTENSIONS
-from console.tabs import TABS
+from console.tabs import SETTINGS, TABS
 from sandboxes.host.terminals.types import TerminalInfo
 from sandboxes.models import Sandbox
 from sandboxes.signals.selectors import signals_of
@@ -61,6 +61,14 @@ def sandbox_tabs(context: Context, sandbox_id: str) -> dict[str, Any]:
     links = [(tab, reverse(tab.name, args=[sandbox_id])) for tab in TABS]
     here = max((href for _, href in links if path.startswith(href)), key=len, default="")
     return {"tabs": [(tab, href, href == here) for tab, href in links] if links[1:] else []}
+
+
+@register.inclusion_tag("console/parts/settings_tabs.html", takes_context=True)
+def settings_tabs(context: Context) -> dict[str, Any]:
+    """What leads from one part of the settings to the others."""
+    path = context["request"].path
+    links = [(tab, reverse(tab.name)) for tab in SETTINGS]
+    return {"tabs": [(tab, href, path.startswith(href)) for tab, href in links]}
 
 
 @register.inclusion_tag("console/parts/signals.html", takes_context=True)

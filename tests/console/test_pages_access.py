@@ -12,6 +12,7 @@ from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import AuditEntry, Token, User
+from console.tabs import SETTINGS
 from sandboxes.models import Sandbox, Status
 from tests.cast import PASSWORD, Cast
 from timeline.events import Kind, NewEvent
@@ -177,3 +178,12 @@ def test_the_list_costs_the_same_queries_however_long_it_is(
     sandbox.save(force_insert=True)
     with django_assert_num_queries(5):
         client.get("/sandboxes/")
+
+
+def test_settings_lead_to_their_first_part_and_to_the_others(account: Cast) -> None:
+    client = _as(account.viewer)
+    page = client.get("/settings/", follow=True)
+    assert page.redirect_chain == [(reverse(SETTINGS[0].name), 302)]
+    for part in SETTINGS:
+        assert f'href="{reverse(part.name)}"' in page.content.decode()
+        assert client.get(reverse(part.name)).status_code == 200

@@ -5,6 +5,13 @@ tick();
 setInterval(tick, 500);
 document.addEventListener("htmx:afterSettle", () => tick());
 
+// On a phone the main navigation is wider than the screen.
+for (const link of document.querySelectorAll("nav a[aria-current]")) {
+  const nav = link.closest("nav");
+  if (nav.scrollWidth > nav.clientWidth)
+    nav.scrollLeft = link.offsetLeft - (nav.clientWidth - link.offsetWidth) / 2 - nav.offsetLeft;
+}
+
 document.addEventListener("mouseover", ({ target }) => {
   const time = target.closest?.("time[datetime]");
   if (time && !time.title) time.title = exact(Date.parse(time.dateTime));

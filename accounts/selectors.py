@@ -42,6 +42,11 @@ def accounts_of(user: User) -> QuerySet[Account]:
     return Account.objects.filter(memberships__user=user).order_by("created_at")
 
 
+def account_of(account_id: str) -> Account:
+    """An account with its plan."""
+    return Account.objects.select_related("plan").get(id=account_id)
+
+
 def tokens_of(account_id: str) -> QuerySet[Token]:
     """An account's tokens, newest first, each with ``sandboxes_made`` and who made it."""
     return (

@@ -11,10 +11,9 @@ from django.template.loader import render_to_string
 from accounts.policy import Principal
 from console.forms import FilterForm
 from sandboxes.models import LIVE, Sandbox
-from sandboxes.selectors import Counts, Limits, counts_of, limits_of, page_of, sandboxes_of
+from sandboxes.selectors import page_of, sandboxes_of
 
 PAGE = 50
-OVERVIEW = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,34 +82,7 @@ def board(*, principal: Principal, filters: Filters) -> Board:
     return Board(principal, filters, page.rows, page.total, page.next_cursor)
 
 
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """The counters, and the newest sandboxes that run."""
-
-    principal: Principal
-    counts: Counts
-    limits: Limits
-    rows: list[Sandbox]
-
-
-def overview(*, principal: Principal) -> Overview:
-    """What an account does right now."""
-    running = sandboxes_of(principal.account_id, statuses=[str(status) for status in LIVE])
-    return Overview(
-        principal=principal,
-        counts=counts_of(principal.account_id),
-        limits=limits_of(principal.account_id),
-        rows=list(running[:OVERVIEW]),
-    )
-
-
 def board_push(*, principal: Principal, filters: Filters, base: str) -> str:
     """The list as htmx takes it from a socket. ``base`` is the reader's address of the console."""
     context = {"board": board(principal=principal, filters=filters), "push": True, "base": base}
     return render_to_string("console/parts/board.html", context)
-
-
-def overview_push(*, principal: Principal, base: str) -> str:
-    """The live part of the overview, likewise."""
-    context = {"overview": overview(principal=principal), "push": True, "base": base}
-    return render_to_string("console/parts/overview_live.html", context)

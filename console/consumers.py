@@ -82,7 +82,7 @@ class SandboxTimeline(TimelineConsumer):
 
 
 class SandboxLists(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ships no types
-    """Renders the list or the overview again whenever a sandbox of the account changes.
+    """Renders the list again whenever a sandbox of the account changes.
 
     Changes are gathered for a moment, and nothing is sent when the list looks the same after them.
     The first rendering goes out at once, so that what changed before the socket was open shows.
@@ -150,8 +150,6 @@ class SandboxLists(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels sh
 
     def _html(self, principal: Principal) -> str:
         base = self._base()
-        if self.query.get("view") == "overview":
-            return boards.overview_push(principal=principal, base=base)
         filters = boards.filters_from(self.query)
         return boards.board_push(principal=principal, filters=filters, base=base)
 

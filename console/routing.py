@@ -6,8 +6,10 @@ from django.urls import path
 
 from console.consumers import SandboxLists, SandboxTimeline
 from console.terminal_socket import TerminalSocket
+from console.wall.socket import FleetWall
 
 websocket_urlpatterns = [
+    path("ws/fleet/", FleetWall.as_asgi()),
     path("ws/sandboxes/", SandboxLists.as_asgi()),
     path("ws/sandboxes/<str:sandbox_id>/timeline/", SandboxTimeline.as_asgi()),
     path(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from django.contrib.postgres.fields import ArrayField
-from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
+from django.db.models.functions import Cast, Concat, Upper
 from django.utils import timezone
 
 from accounts.ids import new_id
@@ -169,6 +170,16 @@ class Volume(models.Model):
         return self.name
 
 
+def text_of_sandbox() -> Concat:
+    """What a search by text looks in: the id, and the metadata as they are written."""
+    return Concat(
+        "id",
+        models.Value(" "),
+        Cast("metadata", models.TextField()),
+        output_field=models.TextField(),
+    )
+
+
 class Sandbox(models.Model):
     """One sandbox. Values of ``env`` never reach the database, only their names.
 
@@ -241,7 +252,14 @@ class Sandbox(models.Model):
         indexes: ClassVar[list[models.Index]] = [
             models.Index(fields=["account", "-id"], name="sandbox_newest"),
             models.Index(fields=["account", "status", "-id"], name="sandbox_by_status"),
+            models.Index(fields=["account", "template", "-id"], name="sandbox_by_template"),
+            models.Index(fields=["account", "network", "-id"], name="sandbox_by_network"),
             models.Index(fields=["token", "-id"], name="sandbox_by_token"),
+            models.Index(
+                fields=["account", "ended_at"],
+                name="sandbox_failed",
+                condition=models.Q(status=Status.FAILED),
+            ),
             models.Index(
                 fields=["expires_at"],
                 name="sandbox_live",
@@ -253,6 +271,8 @@ class Sandbox(models.Model):
                 condition=models.Q(status=Status.PAUSED),
             ),
             GinIndex(fields=["metadata"], name="sandbox_metadata", opclasses=["jsonb_path_ops"]),
+            # Django asks for text in upper case.
+            GinIndex(OpClass(Upper(text_of_sandbox()), "gin_trgm_ops"), name="sandbox_text"),
         ]
 
     def __str__(self) -> str:

@@ -7,14 +7,13 @@ import binascii
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
 from django.db import connection
-from django.db.models import Count, Q, QuerySet, TextField
+from django.db.models import Q, QuerySet, TextField
 from django.db.models.functions import Cast
-from django.utils import timezone
 
 from accounts.asking import asker
 from accounts.models import Account, Size
@@ -162,28 +161,6 @@ def paused_count(account_id: str) -> int:
     """How many sandboxes of the account count against its plan's snapshots."""
     kept = (Status.PAUSING, Status.PAUSED)
     return Sandbox.objects.filter(account_id=account_id, status__in=kept).count()
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """How many sandboxes an account has: live, of the last 24 hours, failed in them, and in all."""
-
-    live: int
-    started: int
-    failed: int
-    total: int
-
-
-def counts_of(account_id: str) -> Counts:
-    """The overview's counters, in one query."""
-    since = timezone.now() - timedelta(hours=24)
-    counted = Sandbox.objects.filter(account_id=account_id).aggregate(
-        live=Count("id", filter=Q(status__in=LIVE)),
-        started=Count("id", filter=Q(created_at__gte=since)),
-        failed=Count("id", filter=Q(status=Status.FAILED, ended_at__gte=since)),
-        total=Count("id"),
-    )
-    return Counts(**counted)
 
 
 @dataclass(frozen=True, slots=True)

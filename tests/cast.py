@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
+from typing import Any
 
 from django.contrib.auth.hashers import make_password
 from django.utils import timezone
@@ -39,6 +40,17 @@ class Cast:
     def ended_sandbox(self) -> str:
         """The id of one that is over, for tests that need no more than its row."""
         return self.sandbox_row(status=Status.TERMINATED, ended_at=timezone.now()).id
+
+    def running_sandbox(self, **changes: Any) -> Sandbox:
+        """One that runs for an hour as far as the database knows.
+
+        Without ``started_at``, or the reaper would ask the host for it.
+        """
+        row = self.sandbox_row(status=Status.RUNNING)
+        values = {"expires_at": timezone.now() + timedelta(hours=1), "started_at": None, **changes}
+        Sandbox.objects.filter(id=row.id).update(**values)
+        row.refresh_from_db()
+        return row
 
     def sandbox_row(self, *, status: Status, ended_at: datetime | None = None) -> Sandbox:
         """A row without anything on a host."""

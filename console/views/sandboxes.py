@@ -11,9 +11,11 @@ from django.views.decorators.http import require_http_methods, require_safe
 from accounts.models import Plan
 from accounts.origin import origin_of
 from accounts.policy import Principal, Scope, require
+from accounts.selectors import account_of
 from console import boards
 from console.forms import SandboxForm
 from console.signed_in import signed_in
+from console.wall.picture import Painter
 from sandboxes.allowlist import registries_refresh_now
 from sandboxes.errors import InvalidRequest, SandboxError
 from sandboxes.host.types import HostError
@@ -29,8 +31,10 @@ VOLUMES_SHOWN = 500
 @require_safe
 @signed_in
 def overview(request: HttpRequest, principal: Principal) -> HttpResponse:
-    """What runs now, and what to do next when nothing has yet."""
-    context = {"overview": boards.overview(principal=principal)}
+    """What runs now, and what to do next when nothing has yet; `wall/` keeps it live."""
+    require(principal, Scope.SANDBOXES_READ)
+    picture = Painter(principal.account_id).paint()
+    context = {"picture": picture, "account": account_of(principal.account_id)}
     return render(request, "console/overview.html", context)
 
 

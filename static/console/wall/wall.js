@@ -1,0 +1,117 @@
+// The fleet wall: takes what changed from its socket, a little at a time, and the keyboard.
+import { tick } from "../time.js";
+import { Feed } from "./feed.js";
+
+const wall = document.getElementById("wall");
+const list = document.getElementById("wall-rows");
+const counts = document.getElementById("wall-counts");
+const late = wall.querySelector(".wall-late");
+const hold = wall.querySelector(".wall-hold");
+// Rows that are worked on between two frames of the screen; a page of 300 stays answerable.
+const AT_ONCE = 25;
+
+let order = [...list.children].map((row) => row.dataset.sandbox);
+let work = [];
+let working = 0;
+
+const rowOf = (id) => document.getElementById(`row-${id}`);
+const isInside = () => list.matches(":hover") || list.contains(document.activeElement);
+
+/** Does things one after the other, some in each frame of the screen. */
+function soon(jobs) {
+  work.push(...jobs);
+  if (!working) working = requestAnimationFrame(some);
+}
+
+function some() {
+  working = 0;
+  const now = work.splice(0, AT_ONCE);
+  for (const job of now) job();
+  if (work.length) working = requestAnimationFrame(some);
+}
+
+function parse(html) {
+  const template = document.createElement("template");
+  template.innerHTML = html;
+  return template.content.firstElementChild;
+}
+
+function put(id, html) {
+  const was = rowOf(id);
+  const row = parse(html);
+  tick(row);
+  if (!was) return void list.append(row);
+  const focused = was.contains(document.activeElement);
+  was.replaceWith(row);
+  if (focused) row.querySelector("a.whole").focus({ preventScroll: true });
+}
+
+function change(id, cells) {
+  const row = rowOf(id);
+  if (!row) return;
+  for (const [name, html] of Object.entries(cells)) {
+    if (name === "tone") row.dataset.tone = html;
+    else fill(row.querySelector(`[data-cell="${name}"]`), html);
+  }
+}
+
+function fill(cell, html) {
+  const focused = cell.contains(document.activeElement);
+  cell.innerHTML = html;
+  tick(cell);
+  if (focused) cell.querySelector("a")?.focus({ preventScroll: true });
+}
+
+/** Rows that left go at once; those that stay move only while nobody is among them. */
+function arrange() {
+  const known = new Set(order);
+  for (const row of [...list.children]) if (!known.has(row.dataset.sandbox)) leave(row);
+  const waits = isInside() && [...list.children].some((row, at) => row.dataset.sandbox !== order[at]);
+  hold.hidden = !waits;
+  if (waits) return;
+  let at = list.firstElementChild;
+  for (const id of order) {
+    const row = rowOf(id);
+    if (!row) continue;
+    if (row === at) at = at.nextElementSibling;
+    else list.insertBefore(row, at);
+  }
+}
+
+function leave(row) {
+  const next = row.nextElementSibling ?? row.previousElementSibling;
+  if (row.contains(document.activeElement)) next?.querySelector("a.whole").focus();
+  row.remove();
+}
+
+function take(frame) {
+  late.hidden = frame.t !== "behind";
+  if (frame.t === "beat" || frame.t === "behind") return;
+  if (frame.t === "all") work = [];
+  if (frame.counts) counts.innerHTML = frame.counts;
+  if (frame.order) order = frame.order;
+  const jobs = [
+    ...Object.entries(frame.rows ?? {}).map(([id, html]) => () => put(id, html)),
+    ...Object.entries(frame.cells ?? {}).map(([id, cells]) => () => change(id, cells)),
+  ];
+  if (frame.order) jobs.push(arrange);
+  jobs.push(() => (wall.dataset.state = frame.state));
+  soon(jobs);
+}
+
+for (const name of ["mouseleave", "focusout"]) list.addEventListener(name, () => setTimeout(() => soon([arrange])));
+
+document.addEventListener("keydown", (event) => {
+  const step = { j: 1, k: -1 }[event.key];
+  if (!step || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (document.querySelector("dialog[open]") || event.target.closest?.("input,textarea,select")) return;
+  const rows = [...list.children];
+  const at = rows.findIndex((row) => row.contains(document.activeElement));
+  const next = rows[at < 0 ? (step > 0 ? 0 : rows.length - 1) : Math.min(rows.length - 1, Math.max(0, at + step))];
+  if (!next) return;
+  event.preventDefault();
+  next.querySelector("a.whole").focus();
+  next.scrollIntoView({ block: "nearest" });
+});
+
+new Feed("/ws/fleet/", take).open();

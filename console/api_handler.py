@@ -8,16 +8,17 @@ from contextlib import suppress
 from typing import Any
 
 from django.core.exceptions import RequestAborted
-from django.core.handlers.asgi import ASGIHandler, ASGIRequest
+from django.core.handlers.asgi import ASGIRequest
 from django.core.handlers.exception import convert_exception_to_response
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
 from console.asgi_types import Receive, Scope, Send
+from console.observing.http import RoutedHandler
 
 
-class ApiHandler(ASGIHandler):
+class ApiHandler(RoutedHandler):
     """Routes and exceptions as ever; ``settings.MIDDLEWARE`` is for pages only.
 
     A request here has no ``session``, no ``user`` and needs no CSRF token. Django's signals would

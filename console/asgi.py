@@ -6,19 +6,21 @@ import os
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
 
-from django.core.asgi import get_asgi_application
+import django
 
-pages = get_asgi_application()  # sets Django up; what follows imports models
+django.setup(set_prefix=False)  # what follows imports models
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
+from django.conf import settings
 
 from console.api_handler import ApiHandler
 from console.asgi_types import App, Receive, Scope, Send
 from console.interim import Interim
 from console.mcp_endpoint import PATH as MCP_PATH
 from console.mcp_endpoint import McpEndpoint
+from console.observing.http import Counted, Named, RoutedHandler, name_route, named_sockets
 from console.preview.app import Previews
 from console.request_ids import RequestIds
 from console.routing import websocket_urlpatterns
@@ -28,7 +30,7 @@ from sandboxes import presign
 
 # Served without sessions, CSRF, messages and the like: each costs every request thread hops, and
 # a bearer token needs none of them.
-API_PREFIXES = ("/v1/", "/api/", "/healthz", "/readyz")
+API_PREFIXES = ("/v1/", "/api/", "/healthz", "/readyz", "/metrics")
 
 
 class HttpRouter:
@@ -36,11 +38,14 @@ class HttpRouter:
 
     def __init__(self) -> None:
         self.api = Interim(ApiHandler())
-        self.static = StaticFiles()
-        self.transfers = Transfers()
-        self.mcp = McpEndpoint()
+        self.pages = RoutedHandler()
+        static = StaticFiles()
+        self.static, self.static_prefix = Named(static, "static"), static.prefix
+        self.transfers = Named(Transfers(), "files")
+        self.mcp = Named(McpEndpoint(), "mcp")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        name_route(scope, "none")
         await self._choose(scope["path"])(scope, receive, send)
 
     def _choose(self, path: str) -> App:
@@ -48,20 +53,20 @@ class HttpRouter:
             return self.mcp
         if path.startswith(API_PREFIXES):
             return self.api
-        if path.startswith(self.static.prefix):
+        if path.startswith(self.static_prefix):
             return self.static
         if path.startswith(presign.PREFIX):
             return self.transfers
-        return pages
+        return self.pages
 
 
 console = ProtocolTypeRouter(
     {
         "http": RequestIds(HttpRouter()),
         "websocket": AllowedHostsOriginValidator(
-            AuthMiddlewareStack(URLRouter(websocket_urlpatterns))
+            AuthMiddlewareStack(URLRouter(named_sockets(websocket_urlpatterns)))
         ),
     }
 )
 # Names of previews are told apart first: nothing of the console answers to them.
-application = Previews(console)
+application = Counted(Previews(console), log_requests=settings.ORKESTR_LOG_REQUESTS)

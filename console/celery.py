@@ -10,6 +10,8 @@ from celery import Celery
 from celery.signals import beat_init, setup_logging
 from kombu.transport.redis import Channel
 
+from console.observing import tasks
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
 
 
@@ -94,6 +96,9 @@ def keep_django_logging(**_: Any) -> None:
 
 
 setup_logging.connect(keep_django_logging, weak=False)
+
+
+tasks.connect()
 
 
 def say_beat_runs(**_: Any) -> None:

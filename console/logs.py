@@ -6,23 +6,18 @@ from typing import Any
 
 import structlog
 
-_SHARED: list[structlog.types.Processor] = [
-    structlog.contextvars.merge_contextvars,
-    structlog.stdlib.add_log_level,
-    structlog.stdlib.add_logger_name,
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
-    structlog.processors.StackInfoRenderer(),
-]
+from sandboxes.host.logs import SHARED, rendering
 
 
 def logging_config(*, as_json: bool) -> dict[str, Any]:
     """A ``dictConfig`` that sends structlog's and the standard library's records the same way.
 
     ``as_json`` gives one JSON object a line for machines, otherwise text for a terminal. Whatever
-    is bound with ``structlog.contextvars`` (``request_id``, ``sandbox_id``) is in every record.
+    is bound with ``structlog.contextvars`` (``request_id``, ``account_id``,
+    ``sandbox_id``) is in every record.
     """
     structlog.configure(
-        processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[*SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
@@ -33,8 +28,8 @@ def logging_config(*, as_json: bool) -> dict[str, Any]:
         "formatters": {
             "line": {
                 "()": structlog.stdlib.ProcessorFormatter,
-                "foreign_pre_chain": _SHARED,
-                "processors": _rendering(as_json=as_json),
+                "foreign_pre_chain": SHARED,
+                "processors": rendering(as_json=as_json),
             },
         },
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
@@ -53,10 +48,3 @@ def logging_config(*, as_json: bool) -> dict[str, Any]:
             "django.channels.server": {"level": "WARNING"},
         },
     }
-
-
-def _rendering(*, as_json: bool) -> list[structlog.types.Processor]:
-    drop = structlog.stdlib.ProcessorFormatter.remove_processors_meta
-    if as_json:
-        return [drop, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    return [drop, structlog.dev.ConsoleRenderer(colors=False)]

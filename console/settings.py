@@ -132,6 +132,12 @@ CHANNEL_LAYERS: dict[str, Any] = {
 # Told of stored `sandbox.*` events, so that rows follow what the host did by itself.
 TIMELINE_OBSERVERS = ["sandboxes.observers.observe"]
 
+# --- what operators look at --------------------------------------------------------------------
+# Who may read /metrics besides this machine itself, sent as a bearer.
+ORKESTR_METRICS_TOKEN = env.str("ORKESTR_METRICS_TOKEN", default="")
+# A line in the log for every request. A reverse proxy usually writes one already.
+ORKESTR_LOG_REQUESTS = env.bool("ORKESTR_LOG_REQUESTS", default=False)
+
 # --- spans -------------------------------------------------------------------------------------
 # Where commands go as OpenTelemetry spans: OTLP over HTTP, such as http://collector:4318/v1/traces.
 ORKESTR_OTLP_ENDPOINT = env.str("ORKESTR_OTLP_ENDPOINT", default="")

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, cast
 
+import structlog
 from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -34,6 +35,7 @@ def signed_in(page: Page[P]) -> View[P]:
         principal = principal_of_user(user=request.user)
         if principal is None:
             return _refused(request, "You are not a member of any account yet. Ask an owner.")
+        structlog.contextvars.bind_contextvars(account_id=principal.account_id)
         request.principal = principal  # type: ignore[attr-defined]
         try:
             return page(request, principal, *args, **kwargs)

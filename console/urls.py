@@ -5,10 +5,12 @@ from __future__ import annotations
 from django.urls import include, path
 
 from console import health, platform_api
+from console.observing.page import metrics
 
 urlpatterns = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
+    path("metrics", metrics),
     path("api/", platform_api.api.urls),
     path("v1/", include("sandboxes.api.urls", namespace="v1")),
     path("", include("console.pages_urls")),

@@ -31,6 +31,9 @@ START_SECONDS: Final = 120
 MISSING_SECONDS: Final = 10
 """How long a host may not know a sandbox before it is given up: it may just be coming back."""
 
+HEARTBEAT: Final = "sandboxes:reaped"
+"""The key of Redis that says when a round began last, in seconds since the epoch."""
+
 BATCH: Final = 100
 _LOCK: Final = 0x6F726B72
 

@@ -42,6 +42,18 @@ SELECT count(*) FROM sandboxes_sandbox WHERE account_id = %s AND status = ANY(%s
 """
 
 
+def counts_by_state() -> dict[str, int]:
+    """How many sandboxes there are in each state but the ended ones, over all accounts."""
+    open_states = (*LIVE, Status.PAUSED)
+    rows = (
+        Sandbox.objects.filter(status__in=open_states)
+        .order_by()
+        .values_list("status")
+        .annotate(count=Count("id"))
+    )
+    return {state.value: 0 for state in open_states} | dict(rows)
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """As much of a sandbox as deciding whether something can be done in it takes."""

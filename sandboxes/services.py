@@ -24,6 +24,7 @@ from sandboxes.errors import SandboxNotFound, WrongState
 from sandboxes.host.client import HostClient
 from sandboxes.host.types import ExecRequest, HostError
 from sandboxes.limits import SandboxRequest
+from sandboxes.metrics import counted_create
 from sandboxes.models import ENDED, Sandbox, Status
 from sandboxes.reserving import Reserved, Wish, own_domains, sandboxes_reserve
 from sandboxes.selectors import Target, sandbox_for
@@ -58,10 +59,15 @@ async def sandbox_create(
     own_domains(request)
     if request.network == "restricted" and request.allow_domains is None:
         await allowlist.registries_refresh(host_client())
-    task = asyncio.create_task(_create(principal, request, origin))
+    task = asyncio.create_task(_counted_create(principal, request, origin))
     _creating.add(task)
     task.add_done_callback(_creating.discard)
     return await asyncio.shield(task)
+
+
+async def _counted_create(principal: Principal, request: SandboxRequest, origin: Origin) -> Sandbox:
+    with counted_create():
+        return await _create(principal, request, origin)
 
 
 async def _create(principal: Principal, request: SandboxRequest, origin: Origin) -> Sandbox:

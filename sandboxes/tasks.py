@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
+
 from celery import shared_task
+from django.conf import settings
+from redis.exceptions import RedisError
 
 from sandboxes import reaper
+from timeline.live import client
 
 
 @shared_task(name="sandboxes.reap", ignore_result=True)  # type: ignore[untyped-decorator]
 def reap() -> None:
     """Every second, by beat. A round that waited longer than that in the queue is dropped there."""
+    with suppress(RedisError):
+        client(settings.REDIS_URL).set(reaper.HEARTBEAT, time.time())
     reaper.reap()

@@ -23,6 +23,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from timeline import metrics
 from timeline.events import Event, NewEvent
 from timeline.frames import Rows, rows
 from timeline.log import LIVE, is_cancelled
@@ -76,6 +77,8 @@ class Subscription:
             self._units += frame.units
             self._stirred.set()
         else:
+            if not self._behind:
+                metrics.hub_drops.inc()
             self.look()
 
     def look(self, edge: int = 0) -> None:
@@ -144,7 +147,10 @@ class Hub:
     @contextmanager
     def subscribe(self, sandbox_id: str) -> Iterator[Subscription]:
         """Follow one sandbox. Whatever is stored from now on is queued, or noticed as missing."""
-        feed = self._feeds.setdefault(sandbox_id, _Feed(sandbox_id))
+        feed = self._feeds.get(sandbox_id)
+        if feed is None:
+            feed = self._feeds[sandbox_id] = _Feed(sandbox_id)
+            metrics.hub_sandboxes.inc()
         viewer = Subscription(edge=feed.edge)
         feed.viewers.add(viewer)
         if not self._tasks:
@@ -153,9 +159,11 @@ class Hub:
                 asyncio.create_task(work, context=Context())
                 for work in (self._read_forever(), self._verify_forever())
             ]
+        metrics.hub_viewers.inc()
         try:
             yield viewer
         finally:
+            metrics.hub_viewers.dec()
             feed.viewers.discard(viewer)
             if not feed.viewers:
                 self._drop(feed)
@@ -163,7 +171,8 @@ class Hub:
     def _drop(self, feed: _Feed) -> None:
         if feed.timer is not None:
             feed.timer.cancel()
-        self._feeds.pop(feed.sandbox_id, None)
+        if self._feeds.pop(feed.sandbox_id, None) is not None:
+            metrics.hub_sandboxes.dec()
         if not self._feeds:
             for task in self._tasks:
                 task.cancel()
@@ -179,10 +188,12 @@ class Hub:
                 async with redis:
                     await self._follow(redis)
             except (RedisError, OSError) as error:
+                metrics.hub_failures.inc()
                 if not pause:
                     log.warning("Live timelines wait for Redis: %s", error)
                 pause = min(max(0.05, pause * 2), _LONGEST_PAUSE)
             except Exception:
+                metrics.hub_failures.inc()
                 log.exception("The reader of live events failed and starts again")
                 pause = _LONGEST_PAUSE
             self._doubt.set()
@@ -195,6 +206,7 @@ class Hub:
         while not is_cancelled():
             reply: Any = await redis.xread({LIVE: last}, count=_ENTRIES, block=_BLOCK_MS)
             entries = reply[0][1] if reply else ()
+            metrics.hub_entries.inc(len(entries))
             for entry_id, fields in entries:
                 last = entry_id
                 self._take(fields)

@@ -11,7 +11,8 @@ from timeline.log import SHARDS
 
 LEASE_MS: Final = 4000  # and a second until somebody looks: five until the next one tails
 RENEW_SECONDS: Final = 1.0
-_WORKERS: Final = "tl:workers"
+#: A sorted set: each worker that tails, and when it last said so in milliseconds since the epoch.
+WORKERS: Final = "tl:workers"
 
 # One call renews what this worker holds, gives back what is more than its share, and takes what
 # is free up to its share. Nothing relies on a lease for correctness: two workers that both
@@ -54,7 +55,7 @@ class Leases:
 
     def __init__(self, redis: Redis, *, name: str, shards: Iterable[int] = range(SHARDS)) -> None:
         self._name = name
-        self._keys = [_WORKERS, *(f"tl:lease:{shard}" for shard in shards)]
+        self._keys = [WORKERS, *(f"tl:lease:{shard}" for shard in shards)]
         self._tick = redis.register_script(_TICK)
         self._leave = redis.register_script(_LEAVE)
 

@@ -10,6 +10,7 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from timeline import metrics
 from timeline.log import LIVE
 
 LIVE_ENTRIES = 1000  # times ENTRY_BYTES is what the stream may take in Redis
@@ -21,11 +22,13 @@ def publish(pipe: Any, *, sandbox_id: str, first: int, lines: Sequence[bytes]) -
     for seq, part in _parts(first, lines):
         fields = {"s": sandbox_id, "q": seq, "e": b"\n".join(part)}
         pipe.xadd(LIVE, fields, maxlen=LIVE_ENTRIES, approximate=True)
+        metrics.live_entries.inc()
 
 
 def poke(pipe: Any, *, sandbox_id: str, head: int) -> None:
     """Tell watchers where the log ends, for when it is not known whether they heard."""
     pipe.xadd(LIVE, {"s": sandbox_id, "q": head}, maxlen=LIVE_ENTRIES, approximate=True)
+    metrics.live_entries.inc()
 
 
 def _parts(first: int, lines: Sequence[bytes]) -> Iterator[tuple[int, Sequence[bytes]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from timeline import shipping
 from timeline.journal import BATCH_EVENTS, Journal
 from timeline.log import Batch, Cursor, append, cursors, is_cancelled
 
@@ -69,6 +71,20 @@ class _Track:
         return freed
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Events that are ``waiting`` for Redis and that are ``unstored``, as far as is known.
+
+    ``blocked`` journals wait for room in their window of what Redis may hold.
+    """
+
+    journals: int
+    waiting: int
+    unstored: int
+    blocked: int
+    flying_bytes: int
+
+
 class Shipper:
     """Ships every added journal in order, whatever Redis does meanwhile.
 
@@ -94,6 +110,17 @@ class Shipper:
     def flying_bytes(self) -> int:
         """How much Redis holds that PostgreSQL is not known to have."""
         return self._flying_bytes
+
+    def backlog(self) -> Backlog:
+        """What is still on its way, over all journals; counted anew, so not for every event."""
+        tracks = tuple(self._tracks.values())
+        return Backlog(
+            journals=len(tracks),
+            waiting=sum(max(0, track.journal.last - track.shipped) for track in tracks),
+            unstored=sum(max(0, track.journal.last - track.journal.stored) for track in tracks),
+            blocked=len(self._blocked),
+            flying_bytes=self._flying_bytes,
+        )
 
     def add(self, journal: Journal) -> None:
         """Ship what this journal holds and whatever is appended to it from now on."""
@@ -141,6 +168,7 @@ class Shipper:
                     await self._round(redis)
                     pause = 0.0
                 except (RedisError, OSError) as error:
+                    shipping.failures.inc()
                     if not pause:
                         log.warning("Redis takes no events, the journals keep them: %s", error)
                     pause = min(max(0.05, pause * 2), _LONGEST_PAUSE)
@@ -188,11 +216,13 @@ class Shipper:
             now = asyncio.get_running_loop().time()
             self._next_round = now + GATHER_SECONDS if is_small else now
             floors = [self._tracks[batch.sandbox_id].journal.stored for batch in batches]
+            began = time.perf_counter()
             try:
                 replies = await append(redis, batches, floors=floors)
             except BaseException:
                 self._ready.update(dict.fromkeys(batch.sandbox_id for batch in batches))
                 raise
+            shipping.round_seconds.observe(time.perf_counter() - began)
             await self._settle(batches, replies)
         now = asyncio.get_running_loop().time()
         if self._blocked or now >= self._next_poll:
@@ -236,6 +266,7 @@ class Shipper:
             else:
                 if reply.shipped == batch.last:
                     track.took_off(batch)
+                    _count(batch)
                     self._flying_bytes += len(batch.lines)
                 self._follow(track, reply)
             if not track.drained:
@@ -248,6 +279,7 @@ class Shipper:
         stored = min(cursor.stored, track.journal.last)
         if cursor.shipped < track.shipped:
             log.warning("Redis lost events of %s; shipping again", track.journal.sandbox_id)
+            shipping.restarts.inc()
             self._flying_bytes -= track.fell()
         track.shipped = max(cursor.shipped, stored, track.journal.stored)
         if stored > track.journal.stored:
@@ -279,3 +311,9 @@ class Shipper:
     async def _announce(self) -> None:
         async with self._moved:
             self._moved.notify_all()
+
+
+def _count(batch: Batch) -> None:
+    shipping.events.inc(batch.count)
+    shipping.size.inc(len(batch.lines))
+    shipping.batch_events.observe(batch.count)

@@ -16,6 +16,7 @@ import orjson
 import psycopg
 from psycopg import Connection
 
+from timeline import metrics
 from timeline.events import NewEvent, now_us
 from timeline.log import Batch, to_line
 
@@ -43,6 +44,7 @@ _PG_EPOCH_US: Final = 946_684_800_000_000
 _LATEST_US: Final = 2**53
 # Data exceptions and program limits: the row's own fault, so the row gives way, not the shard.
 _ROW_FAULTS: Final = ("22", "54")
+_REASONS: Final = ("format", "count")
 
 _field = struct.Struct("!i").pack
 _number = struct.Struct("!iq").pack
@@ -236,6 +238,7 @@ def _json(value: dict[str, Any]) -> bytes:
 
 def unreadable(line: bytes, *, reason: str) -> bytes:
     """The placeholder for a line that cannot be kept: its size and why, never its bytes."""
+    metrics.store_dropped.labels(reason if reason in _REASONS else "refused").inc()
     return to_line(
         NewEvent("log.unreadable", data={"bytes": len(line), "reason": reason}, at=now_us())
     )

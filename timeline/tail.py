@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+import orjson
 import psycopg
 from psycopg import Connection
 from redis import Redis
@@ -22,6 +23,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from timeline import metrics
+from timeline.events import now_us
 from timeline.indexing import note
 from timeline.leases import RENEW_SECONDS, Leases
 from timeline.live import poke, publish
@@ -71,8 +74,10 @@ class Tail(threading.Thread):
             try:
                 self._serve()
             except (RedisError, psycopg.Error, OSError) as error:
+                metrics.tail_failures.inc()
                 log.warning("The tail pauses: %s", str(error).strip() or repr(error))
             except Exception:
+                metrics.tail_failures.inc()
                 log.exception("The tail failed and starts again")
             settled = time.monotonic() - began > _LONGEST_PAUSE
             pause = 0.05 if settled or not pause else min(pause * 2, _LONGEST_PAUSE)
@@ -97,7 +102,8 @@ class Tail(threading.Thread):
         while not self._stopping.is_set():
             now = time.monotonic()
             if now >= next_tick:
-                mine = leases.tick()
+                held, mine = mine, leases.tick()
+                metrics.tail_takeovers.inc(len(mine - held))
                 shards.follow(mine)
                 next_tick = now + RENEW_SECONDS
             if not mine:
@@ -109,11 +115,14 @@ class Tail(threading.Thread):
         self, redis: Redis, connection: Connection[Any], shards: Shards, entries: Sequence[Entry]
     ) -> None:
         batches = [entry.batch for entry in entries if entry.batch]
+        began = time.perf_counter()
         results = store(connection, batches)
+        _measure(results, time.perf_counter() - began)
         _tell(redis, results)
         self._observers.notify(batches, results)
         following = iter(results)
         outcomes = [(entry, next(following) if entry.batch else None) for entry in entries]
+        _count(outcomes)
         done, early, lost = _sort(outcomes)
         _rewind(redis, lost)
         _acknowledge(redis, done)
@@ -140,6 +149,35 @@ def _sort(
         else:
             early.append(entry)
     return done, early, lost
+
+
+def _count(outcomes: Sequence[tuple[Entry, Stored | None]]) -> None:
+    counts: dict[str, int] = {}
+    for entry, result in outcomes:
+        outcome = _outcome(entry, result)
+        counts[outcome] = counts.get(outcome, 0) + 1
+    for outcome, count in counts.items():
+        metrics.tail_batches.labels(outcome).inc(count)
+    metrics.tail_claimed.inc(sum(entry.again for entry, _ in outcomes))
+
+
+def _outcome(entry: Entry, result: Stored | None) -> str:
+    if result is None:
+        return "malformed"
+    if result.gap:
+        return "lost" if entry.again else "early"
+    return "stored" if result.lines else "known"
+
+
+def _measure(results: Sequence[Stored], seconds: float) -> None:
+    count = sum(len(result.lines) for result in results)
+    metrics.store_seconds.observe(seconds)
+    if not count:
+        return
+    metrics.store_events.inc(count)
+    metrics.store_batch_events.observe(count)
+    newest = next(result.lines[-1] for result in reversed(results) if result.lines)
+    metrics.store_lag_seconds.observe(max(0, now_us() - orjson.loads(newest)["at"]) / 1e6)
 
 
 def _tell(redis: Redis, results: Sequence[Stored]) -> None:

@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 
 from django.db import Error as DatabaseError
 
+from timeline import metrics
 from timeline.frames import Rows, frame
 from timeline.hub import Subscription
 from timeline.pages import heads, rows_after
@@ -61,7 +62,13 @@ class Viewer:
 
     async def run(self) -> None:
         """Until cancelled."""
-        await self._begin()
+        try:
+            await self._begin()
+            await self._follow()
+        finally:
+            self._open()
+
+    async def _follow(self) -> None:
         while True:
             rows = await self._subscription.next()
             if rows is None:
@@ -73,6 +80,7 @@ class Viewer:
                 missing = rows.first > self._held + 1
                 count = await self._catch_up()
                 if missing:
+                    metrics.repaired_events.inc(count)
                     await self._send(frame("repaired", count=count))
 
     async def _begin(self) -> None:
@@ -103,6 +111,7 @@ class Viewer:
         edge = self._subscription.edge
         if edge - self._held > SKIP_EVENTS:
             last = edge - KEEP_EVENTS
+            metrics.skipped_events.inc(last - self._held)
             await self._send(frame("skip", **{"from": self._held + 1, "to": last}))
             self._held = last
 
@@ -110,14 +119,22 @@ class Viewer:
         await self._room.wait()
         self._held = rows.last
         self._sent += rows.units
+        metrics.sent_units.inc(rows.units)
         self._measure()
         await self._send(rows.text)
 
     def _measure(self) -> None:
         if self._sent - self._acknowledged < UNACKNOWLEDGED_UNITS:
-            self._room.set()
-        else:
+            self._open()
+        elif self._room.is_set():
             self._room.clear()
+            metrics.ack_waits.inc()
+            metrics.ack_waiting.inc()
+
+    def _open(self) -> None:
+        if not self._room.is_set():
+            self._room.set()
+            metrics.ack_waiting.dec()
 
     async def _patiently(self, query: Callable[[], Awaitable[T]]) -> T:
         """PostgreSQL away is no reason to lose the viewer."""

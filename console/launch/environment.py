@@ -23,8 +23,13 @@ _INHERITED = (
     *("NPM_CONFIG_REGISTRY", "npm_config_registry", "NPM_CONFIG_USERCONFIG"),
     *("ORKESTR_DEBUG", "ORKESTR_LOG_JSON", "ORKESTR_ALLOWED_HOSTS", "ORKESTR_READY_SANDBOXES"),
     "ORKESTR_PREVIEW_BASE",
-    "ORKESTR_ISOLATION",
+    *("ORKESTR_ISOLATION", "ORKESTR_MEMORY_SNAPSHOTS"),
     *("ORKESTR_WEBHOOK_RETRY_SECONDS", "ORKESTR_WEBHOOK_TIMEOUT_SECONDS"),
+)
+# What the root daemon has no use for, secrets among it.
+_FOR_SERVICES = (
+    *("ORKESTR_LOG_REQUESTS", "ORKESTR_METRICS_TOKEN", "ORKESTR_QUIET_SECONDS"),
+    *("ORKESTR_OTLP_ENDPOINT", "ORKESTR_OTLP_HEADERS", "ORKESTR_OTLP_TIMEOUT_SECONDS"),
 )
 
 
@@ -75,6 +80,7 @@ def of_services(options: Options, *, secret: Mapping[str, str]) -> dict[str, str
     """For ASGI, Celery and management commands."""
     return {
         **of_host(options),
+        **{name: os.environ[name] for name in _FOR_SERVICES if name in os.environ},
         **{name: secret[name] for name in _SECRET_NAMES},
         "DJANGO_SETTINGS_MODULE": "console.settings",
         "DATABASE_URL": database_url(options),
@@ -83,6 +89,11 @@ def of_services(options: Options, *, secret: Mapping[str, str]) -> dict[str, str
         # Who tries webhooks out listens on this machine.
         "ORKESTR_WEBHOOK_ALLOW_LOOPBACK": os.environ.get("ORKESTR_WEBHOOK_ALLOW_LOOPBACK", "1"),
     }
+
+
+def of_counted(layout: Layout, env: Mapping[str, str]) -> dict[str, str]:
+    """``env`` for a process that runs on, and whose counts belong into ``/metrics``."""
+    return {**env, "PROMETHEUS_MULTIPROC_DIR": str(layout.metrics)}
 
 
 def _further_names(options: Options) -> list[str]:

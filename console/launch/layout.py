@@ -63,6 +63,11 @@ class Layout:
         return self.data / "static"
 
     @property
+    def metrics(self) -> Path:
+        """What each process of the services counts, for whichever is asked for all of it."""
+        return self.run / "metrics"
+
+    @property
     def scratch(self) -> Path:
         """Small files that the service user writes: beat's schedule."""
         return self.data / "scratch"

@@ -68,7 +68,7 @@ def asgi(options: Options, env: Mapping[str, str]) -> Part:
     return Part(
         name="asgi",
         argv=[str(options.layout.venv_python), "-m", "console.server", *listen],
-        env={**env, "ORKESTR_DATABASE_POOL": "1"},
+        env={**environment.of_counted(options.layout, env), "ORKESTR_DATABASE_POOL": "1"},
         as_root=False,
         is_ready=partial(_asgi_answers, options),
     )
@@ -84,7 +84,7 @@ def worker(layout: Layout, env: Mapping[str, str], *, name: str = "worker") -> P
     return Part(
         name=name,
         argv=[*_celery(layout), *options, "--without-gossip", "--without-mingle"],
-        env=env,
+        env=environment.of_counted(layout, env),
         as_root=False,
         is_ready=partial(_worker_answers, env["REDIS_URL"], node),
         ready_seconds=60,

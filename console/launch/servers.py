@@ -72,7 +72,9 @@ def make_folders(layout: Layout) -> None:
     for folder in (layout.data, layout.logs, layout.pids):
         folder.mkdir(parents=True, exist_ok=True)
     layout.host.mkdir(mode=0o700, exist_ok=True)
-    for folder in (layout.run, layout.valkey, layout.static, layout.scratch):
+    # What an earlier start counted is over: counters begin at nothing, as Prometheus expects.
+    shutil.rmtree(layout.metrics, ignore_errors=True)
+    for folder in (layout.run, layout.metrics, layout.valkey, layout.static, layout.scratch):
         folder.mkdir(exist_ok=True)
         os.chown(folder, user.pw_uid, user.pw_gid)
         folder.chmod(0o700)

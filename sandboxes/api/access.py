@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
+import structlog
 from django.http import HttpRequest
 from django.utils import timezone
 from ninja.security.base import AuthBase
@@ -82,6 +83,7 @@ async def admitted(
         raise Refused("This token is not known here.")
     if scope is not None:
         require(found.principal, scope)
+    structlog.contextvars.bind_contextvars(account_id=found.principal.account_id)
     _note_use(found.principal, origin)
     return Call(found.principal, found.target, origin)
 

@@ -22,7 +22,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandboxes.host import mounts, recovery
+from sandboxes.host import logs, mounts, recovery
 from sandboxes.host.agent.build import BuildError, build
 from sandboxes.host.cgroups import Cgroups
 from sandboxes.host.checks import troubles
@@ -67,7 +67,7 @@ class Settings:
 
 
 def main() -> int:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logs.set_up(as_json=os.environ.get("ORKESTR_LOG_JSON", "1") != "0")
     settings = _settings()
     if settings.action == "stop-all":
         return asyncio.run(_stop_all(settings))

@@ -177,6 +177,10 @@ class HostClient:
         header = (await self._call("ping")).header
         return {key: header[key] for key in ("version", "sandboxes", "templates")}
 
+    async def prometheus(self) -> bytes:
+        """What the host counts, in Prometheus' text format."""
+        return (await self._call("prometheus")).payload
+
     async def templates(self) -> list[TemplateInfo]:
         header = (await self._call("templates")).header
         return [TemplateInfo(**row) for row in header["templates"]]

@@ -119,6 +119,11 @@ class Commands:
         self._together.set()
         self.background = Background(box)
 
+    @property
+    def count(self) -> int:
+        """How many commands run."""
+        return len(self._running)
+
     # ---- for callers --------------------------------------------------------------------------
 
     async def run(self, request: ExecRequest, *, actor: Actor) -> ExecOutcome:

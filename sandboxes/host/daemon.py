@@ -211,7 +211,19 @@ class Host:
 
     def has_room(self) -> bool:
         """Whether the disk has enough left for another sandbox."""
-        return shutil.disk_usage(self.maker.places.directory).free >= MIN_FREE_BYTES
+        return self.free_bytes() >= MIN_FREE_BYTES
+
+    def free_bytes(self) -> int:
+        """Of the disk that the sandboxes' files are on."""
+        return shutil.disk_usage(self.maker.places.directory).free
+
+    def ready_count(self) -> int:
+        """Of sandboxes that were started ahead of time."""
+        return self._pool.count
+
+    def command_count(self) -> int:
+        """Of commands that run, in all sandboxes together."""
+        return sum(live.commands.count for live in self._live.values())
 
     def served(self, sandbox_id: str) -> Live | None:
         """One that is served, whatever state it is in."""

@@ -61,6 +61,11 @@ class Pool:
         self._waiting = 0
         self._wake = asyncio.Event()
 
+    @property
+    def count(self) -> int:
+        """How many slots are ready, of all shapes."""
+        return sum(len(slots) for slots in self._slots.values())
+
     async def take(self, shape: Shape) -> Slot:
         """A ready slot, or one made now."""
         self._ask(shape)

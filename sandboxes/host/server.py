@@ -13,9 +13,12 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+import structlog
+
 from sandboxes.host import (
     background_calls,
     code_calls,
+    metrics,
     output_calls,
     ports,
     transfer_calls,
@@ -120,14 +123,24 @@ class Server:
         if frame is None:
             return
         call = Call(frame, reader, writer)
+        about = call.header.get("sandbox_id")
+        with (
+            structlog.contextvars.bound_contextvars(**({"sandbox_id": about} if about else {})),
+            metrics.counted(_label(call)) as outcome,
+        ):
+            await self._answer(call, outcome)
+
+    async def _answer(self, call: Call, outcome: metrics.Outcome) -> None:
         try:
             with self._interrupts(call):
                 await _handler(call.op)(self, call)
         except HostError as error:
+            outcome.value = "failed" if error.code == "internal" else "refused"
             await call.send(wire.error_header(error))
         except (ConnectionError, TimeoutError):
             raise
         except Exception:
+            outcome.value = "failed"
             log.exception("Operation %s failed", call.header.get("op"))
             failure = HostError("internal", "The sandbox host failed; its log says why.")
             await call.send(wire.error_header(failure))
@@ -141,6 +154,10 @@ class Server:
         ready = [info.name for info in self._host.templates() if info.ready]
         count = len(self._host.ids())
         await call.send({"ok": True, "version": VERSION, "sandboxes": count, "templates": ready})
+
+    async def _prometheus(self, call: Call) -> None:
+        text = await in_thread(self._host.threads, metrics.counted_so_far)
+        await call.send({"ok": True}, text + metrics.looked_up(self._host))
 
     async def _templates(self, call: Call) -> None:
         rows = [asdict(info) for info in self._host.templates()]
@@ -200,6 +217,7 @@ class Server:
     async def _create(self, call: Call) -> None:
         spec = parse_spec(call.header.get("spec"))
         boot_ms = await self._host.create(spec, actor=call.actor)
+        metrics.boot_seconds.observe(boot_ms / 1000)
         await call.send({"ok": True, "boot_ms": boot_ms})
 
     async def _terminate(self, call: Call) -> None:
@@ -316,6 +334,7 @@ def _of_host(op: str) -> Callable[[Server, Call], Awaitable[None]]:
 
 _HANDLERS: Mapping[str, Callable[[Server, Call], Awaitable[None]]] = {
     "ping": Server._ping,
+    "prometheus": Server._prometheus,
     "templates": Server._templates,
     "sandboxes": Server._sandboxes,
     "registries": Server._registries,
@@ -348,6 +367,11 @@ async def _refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
         await reader.read(wire.HEADER_LIMIT)
     error = HostError("not_permitted", "This user may not call the sandbox host.")
     writer.write(wire.pack(wire.error_header(error)))
+
+
+def _label(call: Call) -> str:
+    op = call.header.get("op")
+    return op if isinstance(op, str) and op in _HANDLERS else metrics.UNKNOWN
 
 
 def _handler(op: str) -> Callable[[Server, Call], Awaitable[None]]:

@@ -12,9 +12,10 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 CODE = ("accounts", "console", "sandboxes", "timeline", "clients")
 _LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 _TREE_PATH = re.compile(
-    r"`((?:accounts|clients|console|docs|sandboxes|static|templates|tests|timeline)/[^`\s*<]*)`"
+    r"`((?:accounts|clients|console|deploy|docs|sandboxes|static|templates|tests|timeline)/[^`\s*<]*)`"
 )
 _TARGET = re.compile(r"`make ([a-z-]+)")
+_METRIC = re.compile(r"`(orkestr_[a-z_]+)`")
 _VARIABLE = re.compile(r"""["'](ORKESTR_[A-Z_]+)["']""")
 
 
@@ -50,6 +51,19 @@ def test_every_variable_the_code_reads_is_described() -> None:
     read = {name for path in sources for name in _VARIABLE.findall(path.read_text())}
     missing = sorted(name for name in read if f"`{name}`" not in described)
     assert not missing, f"docs/architecture.md does not describe {missing}"
+
+
+def test_every_metric_that_is_named_exists() -> None:
+    """And each that exists is described."""
+    sources = [path for folder in CODE for path in (ROOT / folder).rglob("*.py")]
+    code = "\n".join(path.read_text() for path in sources)
+    text = (ROOT / "docs/observability.md").read_text()
+    named = set(_METRIC.findall(text))
+    assert named
+    for name in named:
+        assert f'"{name}"' in code or f'"{name.removeprefix("orkestr_")}"' in code, name
+    defined = set(re.findall(r'"(orkestr_[a-z_]+)",', code))
+    assert not defined - named, f"docs/observability.md does not describe {defined - named}"
 
 
 def test_every_dependency_has_its_reason() -> None:

@@ -1,0 +1,1 @@
+"""Metrics for Prometheus, of every process of the platform, on one page: ``/metrics``."""

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Final
 
 from django.db import connection
-from django.db.models import Q, QuerySet, TextField
+from django.db.models import Count, Q, QuerySet, TextField
 from django.db.models.functions import Cast
 
 from accounts.asking import asker

@@ -167,6 +167,38 @@ def test_a_long_run_stays_bounded_and_loads_back_what_it_dropped(
     expect(card(page, "part4").locator(".exit .pill")).to_be_visible()
 
 
+def test_cards_out_of_sight_are_not_laid_out_and_keep_their_height(
+    page: Page, account: Cast
+) -> None:
+    sandbox_id = account.ended_sandbox()
+    for part in range(35):
+        _fill(sandbox_id, lines=part % 22 + 1, name=f"part{part}")
+    open_timeline(page, account.owner, sandbox_id)
+    page.locator(".tl-scroll").hover()
+
+    def at_the_start() -> bool:
+        page.mouse.wheel(0, -2000)
+        return page.locator("#e1").count() == 1
+
+    until(at_the_start, what="scrolling up loads the first event")
+    shown = "card => card.firstElementChild.checkVisibility({ contentVisibilityAuto: true })"
+    skipped = f"cards => cards.filter((card) => !({shown})(card)).length"
+    until(lambda: page.locator(".card").evaluate_all(skipped) > 10, what="cards are skipped")
+    heights = page.locator(".tl-scroll").evaluate(
+        """async (box) => {
+          const heights = new Set();
+          const last = box.scrollHeight - box.clientHeight - 40;
+          for (box.scrollTop = 0; box.scrollTop < last; box.scrollTop += 300) {
+            await new Promise(requestAnimationFrame);
+            await new Promise(requestAnimationFrame);
+            heights.add(box.scrollHeight);
+          }
+          return [...heights];
+        }"""
+    )
+    assert len(heights) == 1
+
+
 def test_long_output_is_folded_and_a_key_opens_it(
     page: Page, account: Cast, sandbox_client: OrkestrClient
 ) -> None:

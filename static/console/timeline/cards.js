@@ -11,12 +11,29 @@ export function dresser(start) {
 
 /** Offers "Show all" where a card is taller than its frames. Reads the layout of all, then changes them. */
 export function measure(cards) {
-  const closed = [...cards].filter((card) => !("open" in card.dataset) && card.isConnected);
+  const held = [...cards].filter((card) => card.isConnected);
   cards.clear();
-  for (const change of closed.map(measured)) change();
+  for (const card of held) delete card.dataset.still;
+  for (const change of held.map(measured)) change();
+  if (held.length && !resting.size) requestAnimationFrame(rest);
+  for (const card of held) resting.add(card);
+}
+
+const resting = new Set();
+
+/** Tells the browser how tall the cards are that change no more: out of sight they cost nothing then, and move nothing. */
+function rest() {
+  const still = [...resting].filter((card) => card.dataset.state !== "running" && !("still" in card.dataset));
+  resting.clear();
+  for (const [card, height] of still.map((card) => [card, card.offsetHeight])) {
+    if (!height) continue;
+    card.style.containIntrinsicBlockSize = `auto ${height}px`;
+    card.dataset.still = "";
+  }
 }
 
 function measured(card) {
+  if ("open" in card.dataset) return () => {};
   const clip = card.querySelector(".card-clip");
   const command = card.querySelector(".card-command");
   const output = clip.firstElementChild;

@@ -2,6 +2,8 @@
 
 const LIMIT = 200;
 const STEP = 50; // rows of a page while the reader scrolls: no more than a frame or two of layout
+const FAST = 200; // for one who is through with the last page already: placing few costs as much as placing many
+const SOON = 400; // milliseconds after a page within which the next one says that they are
 
 /** One page of rows `before` or `after` a seq, or `at` a moment. `filter` narrows what is sent. */
 export async function page(address, { before, after, at, limit = LIMIT, filter = {}, signal }) {
@@ -24,29 +26,37 @@ export async function page(address, { before, after, at, limit = LIMIT, filter =
   };
 }
 
-/** Pages in front of what is held, the next one fetched while the last is being looked at. */
-export class Behind {
-  constructor(address) {
+/** Pages in front of what is held or behind it, the next one fetched while the last is being looked at. */
+export class Pages {
+  /** `ahead`: towards the newest rows. */
+  constructor(address, { ahead = false } = {}) {
     this.address = address;
+    this.ahead = ahead;
     this.next = null;
+    this.done = 0;
   }
 
-  #ask(before, filter) {
-    const key = JSON.stringify([before, filter]);
-    if (this.next?.key !== key) this.next = { key, got: page(this.address, { before, limit: STEP, filter }) };
+  #ask(from, filter, limit) {
+    const key = JSON.stringify([from, filter]);
+    if (this.next?.key === key) return this.next.got;
+    const where = this.ahead ? { after: from } : { before: from };
+    this.next = { key, got: page(this.address, { ...where, limit, filter }) };
     return this.next.got;
   }
 
-  async page(before, filter) {
-    const asked = this.#ask(before, filter);
-    const got = await asked.catch((error) => {
+  async page(from, filter) {
+    const limit = performance.now() - this.done < SOON ? FAST : STEP;
+    const got = await this.#ask(from, filter, limit).catch((error) => {
       this.next = null;
       throw error;
     });
-    if (got.from > 1) this.#ask(got.from, filter).catch(() => (this.next = null));
+    this.next = null;
+    if (!this.ahead && got.from > 1) this.#ask(got.from, filter, limit).catch(() => (this.next = null));
     return got;
   }
-}
 
-/** A page behind what is held. */
-export const onward = (address, after, filter) => page(address, { after, limit: STEP, filter });
+  /** What was fetched is on the page. */
+  placed() {
+    this.done = performance.now();
+  }
+}

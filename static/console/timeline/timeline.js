@@ -6,7 +6,7 @@ import { dresser, fold, measure } from "./cards.js";
 import { Filters } from "./filters.js";
 import { Journey } from "./journey.js";
 import { keys, walk } from "./keys.js";
-import { Behind, onward, page } from "./pages.js";
+import { page, Pages } from "./pages.js";
 import { parse, Rows } from "./rows.js";
 import { announce, healed, lifecycle, stale, WORDS } from "./say.js";
 import { Skips } from "./skips.js";
@@ -140,17 +140,19 @@ async function repair(to) {
   }
 }
 
-const behind = new Behind(root.dataset.rows);
-async function load(asked, use) {
+const behind = new Pages(root.dataset.rows);
+const onward = new Pages(root.dataset.rows, { ahead: true });
+async function load(pages, from, use) {
   if (loading) return;
   loading = true;
   const mine = turn;
   root.toggleAttribute("data-loading", true);
   try {
-    const got = await asked.catch(() => null);
+    const got = await pages.page(from, filters.query).catch(() => null);
     if (mine !== turn) return; // other rows have been asked for meanwhile
     if (got) view.keep(() => (use(got), measure(rows.touched)));
     else say("Older events could not be loaded. Scroll again to retry.", "warning");
+    pages.placed();
   } finally {
     loading = false;
     root.toggleAttribute("data-loading", false);
@@ -164,7 +166,7 @@ function older() {
   if (rows.head <= 1 || loading || journey.replay.playing) return undefined;
   if (view.following && rows.size > KEEP && !asked) return undefined;
   asked = false;
-  return load(behind.page(rows.head, filters.query), (got) => {
+  return load(behind, rows.head, (got) => {
     const fresh = take(parse(got.html), { found: true });
     rows.head = got.from && (fresh.length || filters.active) ? got.from : 1;
     if (rows.size > MOST && !view.following) rows.dropNewest(KEEP);
@@ -173,7 +175,7 @@ function older() {
 
 function newer() {
   if (rows.tail >= edge || journey.active) return undefined;
-  return load(onward(root.dataset.rows, rows.tail, filters.query), (got) => {
+  return load(onward, rows.tail, (got) => {
     take(parse(got.html), { found: true });
     rows.tail = Math.min(got.to || edge, edge);
     if (rows.size > MOST) rows.dropOldest(KEEP);

@@ -51,6 +51,11 @@ app.config_from_object(
                 "schedule": 3.0,
                 "options": {"expires": 5},
             },
+            "alerts": {
+                "task": "sandboxes.usage.alert",
+                "schedule": 5.0,
+                "options": {"expires": 10},
+            },
             "signals": {
                 "task": "sandboxes.signals.look",
                 "schedule": 3.0,

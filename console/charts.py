@@ -24,6 +24,12 @@ _TURNS: Final = [kind.value for kind in Kind if kind.startswith("sandbox.")] + [
     Kind.LIMIT_HIT.value
 ]
 
+_NO_TURNS: Final = (
+    Kind.SANDBOX_TIMEOUT_CHANGED,
+    Kind.SANDBOX_BUDGET_CHANGED,
+    Kind.SANDBOX_EXPIRING,
+)
+
 
 def chart_of(sandbox: Sandbox) -> dict[str, Any]:
     """JSON of one chart. Times are Unix seconds.
@@ -83,5 +89,5 @@ def _turns(sandbox_id: str) -> list[dict[str, Any]]:
     return [
         {"seq": event.seq, "at": event.at / 1e6, "word": event.kind.partition(".")[2]}
         for event in events
-        if event.kind not in {Kind.SANDBOX_TIMEOUT_CHANGED, Kind.SANDBOX_EXPIRING}
+        if event.kind not in _NO_TURNS
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from django import forms
@@ -99,6 +100,7 @@ class SandboxForm(forms.Form):
     auto_resume = forms.BooleanField(required=False)
     preview_auth = forms.BooleanField(required=False)
     volume = forms.CharField(required=False, max_length=64)
+    budget_eur = forms.DecimalField(required=False, max_digits=12, decimal_places=4)
     env = PairsField(required=False)
     metadata = PairsField(required=False)
 
@@ -116,6 +118,7 @@ class SandboxForm(forms.Form):
             auto_resume=data["auto_resume"],
             preview_auth=data["preview_auth"],
             volume=data["volume"] or None,
+            budget_eur=data["budget_eur"],
             env=data["env"] or {},
             metadata=data["metadata"] or {},
         )
@@ -125,6 +128,22 @@ class ExtendForm(forms.Form):
     """For how long from now a sandbox may go on."""
 
     timeout_seconds = forms.IntegerField(min_value=TIMEOUT_MIN, max_value=TIMEOUT_MAX)
+
+
+class BudgetForm(forms.Form):
+    """What a run may cost; empty for as much as it likes."""
+
+    budget_eur = forms.DecimalField(
+        required=False, max_digits=12, decimal_places=4, min_value=Decimal("0.0001")
+    )
+
+
+class CapForm(forms.Form):
+    """What an account may spend in a month; empty for no cap."""
+
+    monthly_eur = forms.DecimalField(
+        required=False, max_digits=10, decimal_places=2, min_value=Decimal("0.01")
+    )
 
 
 class GrantForm(forms.Form):

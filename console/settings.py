@@ -154,6 +154,14 @@ ORKESTR_WEBHOOK_ALLOW_LOOPBACK = env.bool("ORKESTR_WEBHOOK_ALLOW_LOOPBACK", defa
 ORKESTR_WEBHOOK_RETRY_SECONDS = env.float("ORKESTR_WEBHOOK_RETRY_SECONDS", default=10.0)
 ORKESTR_WEBHOOK_TIMEOUT_SECONDS = env.float("ORKESTR_WEBHOOK_TIMEOUT_SECONDS", default=10.0)
 
+# --- mail --------------------------------------------------------------------------------------
+# Such as smtp+tls://user:password@mail.example.org:587; without it mails are only logged.
+vars().update(env.email("ORKESTR_EMAIL_URL", default="consolemail://"))
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.str(
+    "ORKESTR_EMAIL_FROM", default=f"orkestr@{_base.hostname or 'localhost'}"
+)
+
 # --- people ------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "accounts.User"
 LOGIN_URL = "/login/"

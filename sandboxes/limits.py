@@ -6,12 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Final
 
 from accounts.models import Plan, Size
 from sandboxes.errors import InvalidRequest, PlanLimit, SnapshotCap, UsageExhausted
 from sandboxes.host.runtime import ISOLATIONS
+from sandboxes.usage.selectors import Spent
 
 TEMPLATES: Final = ("python-3.12", "python-3.12-bare", "node-22", "debian-12", "code-interpreter")
 ALIASES: Final = {"ubuntu-24.04": "debian-12"}
@@ -33,6 +34,9 @@ COMMAND_BYTES: Final = 100 * 1024
 PATH_BYTES: Final = 4095
 NAME_BYTES: Final = 255
 NAME_LENGTH: Final = 100
+BUDGET_MAX: Final = Decimal(1_000_000)
+#: Where a client that has no field of its own for it says what a run may cost.
+BUDGET_KEY: Final = "orkestr.budget_eur"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class SandboxRequest:
     With a ``snapshot`` that one says what template, size, network and isolation class are;
     ``isolation`` None leaves that to the plan, and where that leaves it, to the installation.
     ``volume`` is the name or the id of what is to be at ``/persist``.
+    ``budget_eur`` is what the run may cost; None leaves that to the metadata's ``BUDGET_KEY``.
     ``allow_domains`` stands in place of the default allowlist of a restricted network, and means
     nothing for the others.
     """
@@ -62,6 +67,7 @@ class SandboxRequest:
     region: str | None = None
     snapshot: str | None = None
     volume: str | None = None
+    budget_eur: Decimal | None = None
 
 
 def checked(request: SandboxRequest) -> None:
@@ -69,6 +75,7 @@ def checked(request: SandboxRequest) -> None:
     template_name(request.template)
     check_env(request.env)
     check_metadata(request.metadata)
+    budget_of(request)
     if not TIMEOUT_MIN <= request.timeout_seconds <= TIMEOUT_MAX:
         raise InvalidRequest(f"timeout_seconds must be between {TIMEOUT_MIN} and {TIMEOUT_MAX}.")
     if request.region not in (None, REGION):
@@ -77,6 +84,28 @@ def checked(request: SandboxRequest) -> None:
         raise InvalidRequest(f"network must be one of {', '.join(NETWORKS)}.")
     if request.isolation not in (None, *ISOLATIONS):
         raise InvalidRequest(f"isolation must be one of {', '.join(ISOLATIONS)}.")
+
+
+def budget_of(request: SandboxRequest) -> Decimal | None:
+    """What the run may cost, in EUR; None for as much as it likes. Raises ``InvalidRequest``."""
+    if request.budget_eur is not None:
+        return check_budget(request.budget_eur)
+    text = request.metadata.get(BUDGET_KEY)
+    if text is None:
+        return None
+    try:
+        return check_budget(Decimal(text.strip()))
+    except InvalidOperation:
+        raise InvalidRequest(
+            f"{BUDGET_KEY} in metadata must be a number of euros, such as 0.50."
+        ) from None
+
+
+def check_budget(eur: Decimal) -> Decimal:
+    """``eur`` to a hundredth of a cent. Raises ``InvalidRequest``."""
+    if not eur.is_finite() or not Decimal("0.0001") <= eur <= BUDGET_MAX:
+        raise InvalidRequest(f"A budget is between 0.0001 and {BUDGET_MAX} EUR.")
+    return round(eur, 4)
 
 
 def isolation_for(request: SandboxRequest, *, plan: Plan, default: str) -> str:
@@ -261,10 +290,12 @@ def check_name(name: str) -> None:
         raise InvalidRequest(f"name may have at most {NAME_LENGTH} characters, and no NUL.")
 
 
-def check_credit(*, plan: Plan, spent_eur: Decimal) -> None:
+def check_credit(*, plan: Plan, spent: Spent) -> None:
     """Raise ``UsageExhausted`` when nothing more may run for what the account has spent."""
-    if plan.stops_at_credit and spent_eur >= plan.trial_credit_eur:
+    if plan.stops_at_credit and spent.eur >= plan.trial_credit_eur:
         raise UsageExhausted(credit_used_up(plan), reason="trial_exhausted")
+    if spent.cap_eur is not None and spent.month_eur >= spent.cap_eur:
+        raise UsageExhausted(cap_reached(spent.cap_eur), reason="monthly_cap_reached")
 
 
 def credit_used_up(plan: Plan) -> str:
@@ -272,6 +303,28 @@ def credit_used_up(plan: Plan) -> str:
     return (
         f"The {plan.name} plan's credit of {plan.trial_credit_eur:.2f} EUR is used up; "
         "change the plan to go on."
+    )
+
+
+def cap_reached(cap_eur: Decimal) -> str:
+    """The sentence for it."""
+    return (
+        f"The account has spent its cap of {cap_eur:.2f} EUR for this month; an owner can raise it "
+        "on the Usage page."
+    )
+
+
+def check_run_budget(*, budget_eur: Decimal | None, spent_eur: Decimal) -> None:
+    """Raise ``UsageExhausted`` when a run has cost what it may."""
+    if budget_eur is not None and spent_eur >= budget_eur:
+        raise UsageExhausted(budget_reached(budget_eur), reason="budget_reached")
+
+
+def budget_reached(budget_eur: Decimal) -> str:
+    """The sentence for it."""
+    return (
+        f"This run has cost its budget of {budget_eur.normalize():f} EUR; raise it in the console "
+        "to go on."
     )
 
 

@@ -192,6 +192,9 @@ class Sandbox(models.Model):
     ``preview_auth``: whoever looks at one of its ports must show its token (sandboxes/previews.py).
     ``turned_at`` is when it last began to run, to be paused or to be resumed; ``snapshot_id`` and
     what follows it tell of the last pause, ``paused_expires_at`` null when it is kept for ever.
+    ``budget_eur`` is what the run may cost, null for as much as it likes. While it is paused
+    ``reason`` is ``usage_exhausted``, ``monthly_cap_reached`` or ``budget_reached`` if a rule
+    paused it, else empty.
     ``held_by`` and ``held_at`` say which person holds it still, and since when (holding.py).
     """
 
@@ -221,6 +224,7 @@ class Sandbox(models.Model):
     on_timeout = models.CharField(max_length=8)
     auto_resume = models.BooleanField(default=False)
     preview_auth = models.BooleanField(default=False)
+    budget_eur = models.DecimalField(max_digits=12, decimal_places=4, null=True)
     env_names = ArrayField(models.CharField(max_length=256), default=list)
     metadata = models.JSONField(default=dict)
     created_at = models.DateTimeField(default=timezone.now)
@@ -269,6 +273,11 @@ class Sandbox(models.Model):
                 fields=["paused_expires_at"],
                 name="sandbox_paused",
                 condition=models.Q(status=Status.PAUSED),
+            ),
+            models.Index(
+                fields=["id"],
+                name="sandbox_budgeted",
+                condition=models.Q(status=Status.RUNNING, budget_eur__isnull=False),
             ),
             GinIndex(fields=["metadata"], name="sandbox_metadata", opclasses=["jsonb_path_ops"]),
             # Django asks for text in upper case.

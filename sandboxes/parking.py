@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -29,59 +30,83 @@ SETTLED_SECONDS: Final = 10
 """How long a row must have stood as it does before the host's word counts for more."""
 
 
-def park(due: Sequence[Sandbox]) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Which rule pauses, as events and the audit record name it. ``always``: also where the plan
+    keeps as many paused ones as it will. ``reason`` is kept in the row where people can mend it."""
+
+    word: str
+    policy: str
+    actor: Actor
+    always: bool = False
+
+    @property
+    def reason(self) -> str:
+        return "" if self == TIMEOUT else self.word
+
+
+TIMEOUT: Final = Rule("timeout", "timeout", SYSTEM)
+
+
+def park(due: Sequence[Sandbox], *, rule: Rule = TIMEOUT) -> list[str]:
     """Pause these; the ids of those that cannot be paused and have to end instead."""
     begun, others = [], []
     for sandbox in due:
         try:
-            begun.append(_begin(sandbox))
+            begun.append(_begin(sandbox, rule))
         except SnapshotCap:
             others.append(sandbox.id)
         except SandboxError:
             continue  # somebody paused or ended it meanwhile
-    outcomes = async_to_sync(_pause_all)(begun) if begun else []
+    outcomes = async_to_sync(_pause_all)(begun, rule) if begun else []
     for sandbox, outcome in zip(begun, outcomes, strict=True):
-        if _end(sandbox, outcome):
+        if _end(sandbox, outcome, rule):
             others.append(sandbox.id)
     return others
 
 
-def _begin(sandbox: Sandbox) -> Sandbox:
-    beyond = sandbox.account.plan.pauses_beyond_cap
-    return pause_begin(account_id=sandbox.account_id, sandbox_id=sandbox.id, beyond_cap=beyond)
+def _begin(sandbox: Sandbox, rule: Rule) -> Sandbox:
+    return pause_begin(
+        account_id=sandbox.account_id,
+        sandbox_id=sandbox.id,
+        beyond_cap=rule.always or sandbox.account.plan.pauses_beyond_cap,
+        reason=rule.reason,
+    )
 
 
-async def _pause_all(sandboxes: Sequence[Sandbox]) -> list[PausedSandbox | BaseException]:
-    calls = [host_pause(one, actor=SYSTEM, reason="timeout") for one in sandboxes]
+async def _pause_all(
+    sandboxes: Sequence[Sandbox], rule: Rule
+) -> list[PausedSandbox | BaseException]:
+    calls = [host_pause(one, actor=rule.actor, reason=rule.word) for one in sandboxes]
     return list(await asyncio.gather(*calls, return_exceptions=True))
 
 
-def _end(sandbox: Sandbox, outcome: PausedSandbox | BaseException) -> bool:
+def _end(sandbox: Sandbox, outcome: PausedSandbox | BaseException, rule: Rule) -> bool:
     """Note what became of it; whether it has to end instead."""
     if isinstance(outcome, PausedSandbox):
         try:
-            _parked(sandbox, outcome)
+            _parked(sandbox, outcome, rule)
         except SandboxError:
             logger.info("%s was ended while it was being paused", sandbox.id)
         return False
     if not isinstance(outcome, HostError):
         raise outcome
-    logger.warning("%s could not be paused at its timeout: %s", sandbox.id, outcome.message)
+    logger.warning("%s could not be paused (%s): %s", sandbox.id, rule.word, outcome.message)
     turn_failed(sandbox_id=sandbox.id, error=outcome)
     return outcome.code != "host_unreachable"
 
 
 @transaction.atomic
-def _parked(sandbox: Sandbox, kept: PausedSandbox) -> None:
+def _parked(sandbox: Sandbox, kept: PausedSandbox, rule: Rule) -> None:
     pause_end(sandbox_id=sandbox.id, kept=kept)
     audit_record(
         principal=None,
-        actor=Actor("policy", name="timeout"),
+        actor=Actor("policy", name=rule.policy),
         account_id=sandbox.account_id,
         action="sandbox.paused",
         target=sandbox.id,
         before={"status": Status.RUNNING},
-        after={"status": Status.PAUSED, "reason": "timeout"},
+        after={"status": Status.PAUSED, "reason": rule.word},
     )
 
 

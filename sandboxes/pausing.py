@@ -26,7 +26,7 @@ from sandboxes.host.types import HostError
 from sandboxes.models import Sandbox, Status
 from sandboxes.selectors import SANDBOX_ID, Target, live_count, paused_count
 from sandboxes.services import check_running, host_client, why_not
-from sandboxes.usage.selectors import spent_eur
+from sandboxes.usage.selectors import run_eur, spending_of
 from sandboxes.webhooks.outbox import sandbox_changed
 from timeline.events import Actor
 
@@ -153,8 +153,12 @@ async def _finished(work: Coroutine[Any, Any, Sandbox]) -> Sandbox:
 
 
 @transaction.atomic
-def pause_begin(*, account_id: str, sandbox_id: str, beyond_cap: bool = False) -> Sandbox:
+def pause_begin(
+    *, account_id: str, sandbox_id: str, beyond_cap: bool = False, reason: str = ""
+) -> Sandbox:
     """Its row in ``pausing``, within the plan's cap. Raises ``SandboxError``.
+
+    ``reason`` is the rule's that pauses it; empty when it was asked for or its time was over.
 
     The account's row is locked while its paused ones are counted, as for a create.
     """
@@ -165,7 +169,8 @@ def pause_begin(*, account_id: str, sandbox_id: str, beyond_cap: bool = False) -
     if not beyond_cap:
         limits.check_snapshots(plan=account.plan, kept=paused_count(account_id))
     sandbox.snapshot_id = new_id("snap")
-    _turn(sandbox, Status.PAUSING, "snapshot_id")
+    sandbox.reason = reason
+    _turn(sandbox, Status.PAUSING, "snapshot_id", "reason")
     return sandbox
 
 
@@ -212,7 +217,8 @@ def resume_begin(*, account_id: str, sandbox_id: str, through_hold: bool = False
         raise WrongState(reason)
     plan = account.plan
     limits.check_concurrency(plan=plan, live=live_count(account_id))
-    limits.check_credit(plan=plan, spent_eur=spent_eur(account_id))
+    limits.check_credit(plan=plan, spent=spending_of(account_id))
+    limits.check_run_budget(budget_eur=sandbox.budget_eur, spent_eur=run_eur(sandbox.id))
     now = timezone.now()
     sandbox.expires_at = limits.capped_expiry(
         now=now,
@@ -238,7 +244,8 @@ def resumed(sandbox: Sandbox) -> None:
     """Note that a locked row's sandbox runs; its longest run counts from here."""
     sandbox.started_at = timezone.now()
     sandbox.held_by = sandbox.held_at = None
-    _turn(sandbox, Status.RUNNING, "started_at", "held_by", "held_at")
+    sandbox.reason = ""
+    _turn(sandbox, Status.RUNNING, "started_at", "held_by", "held_at", "reason")
 
 
 @transaction.atomic
@@ -251,7 +258,9 @@ def turn_failed(*, sandbox_id: str, error: HostError) -> None:
     if error.code == "host_unreachable":
         Sandbox.objects.filter(id=sandbox_id).update(turned_at=_NEVER)
         return
-    _turn(sandbox, before[Status(sandbox.status)])
+    if sandbox.status == Status.PAUSING:
+        sandbox.reason = ""
+    _turn(sandbox, before[Status(sandbox.status)], "reason")
 
 
 def _locked(account_id: str, sandbox_id: str) -> tuple[Account, Sandbox]:

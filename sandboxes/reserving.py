@@ -21,7 +21,7 @@ from sandboxes.limits import SandboxRequest
 from sandboxes.models import Sandbox, Volume, new_sandbox_id
 from sandboxes.offers import Offer, offer_locked
 from sandboxes.selectors import live_count
-from sandboxes.usage.selectors import spent_eur
+from sandboxes.usage.selectors import spending_of
 from sandboxes.volumes import volume_claimed
 
 NODE: str = "local"
@@ -58,14 +58,14 @@ def sandboxes_reserve(wishes: Sequence[Wish]) -> list[Reserved | Exception]:
     once end up at the cap and not beyond it.
     """
     account_id = wishes[0].principal.account_id
-    spent = spent_eur(account_id)
+    spent = spending_of(account_id)
     offer = offer_locked(account_id)
     live = live_count(account_id)
     rows: list[Sandbox] = []
     answers: list[Reserved | Exception] = []
     for wish in wishes:
         try:
-            limits.check_credit(plan=offer.plan, spent_eur=spent)
+            limits.check_credit(plan=offer.plan, spent=spent)
             reserved = _reserve(wish, offer, live=live + len(rows))
         except (SandboxError, Forbidden) as error:
             answers.append(error)
@@ -145,6 +145,7 @@ def _fields(
         "on_timeout": request.on_timeout,
         "auto_resume": request.auto_resume,
         "preview_auth": request.preview_auth,
+        "budget_eur": limits.budget_of(request),
         "env_names": sorted(request.env),
         "metadata": dict(request.metadata),
         "volume": volume,

@@ -29,7 +29,7 @@ from sandboxes.models import ENDED, Sandbox, Status
 from sandboxes.reserving import Reserved, Wish, own_domains, sandboxes_reserve
 from sandboxes.selectors import Target, sandbox_for
 from sandboxes.together import Together
-from sandboxes.usage.selectors import spent_eur
+from sandboxes.usage.selectors import spending_of
 from sandboxes.volumes import volume_place
 from sandboxes.webhooks.outbox import sandbox_changed, sandboxes_changed
 from timeline.events import SYSTEM, Actor, Kind, NewEvent
@@ -227,7 +227,7 @@ def sandbox_set_timeout(
     check_running(Target(sandbox.id, sandbox.status, sandbox.reason), sandbox_id=sandbox_id)
     plan = sandbox.account.plan
     limits.check_timeout(timeout_seconds, plan=plan)
-    limits.check_credit(plan=plan, spent_eur=spent_eur(sandbox.account_id))
+    limits.check_credit(plan=plan, spent=spending_of(sandbox.account_id))
     was = sandbox.expires_at
     now = timezone.now()
     sandbox.expires_at = limits.capped_expiry(
@@ -292,6 +292,16 @@ _WHY_ENDED = {
 }
 
 
+_WHY_PAUSED = {
+    "usage_exhausted": "The sandbox was paused because the account's credit is used up; change the "
+    "plan, then resume it.",
+    "monthly_cap_reached": "The sandbox was paused because the account has spent its cap for this "
+    "month; raise it on the Usage page, then resume it.",
+    "budget_reached": "The sandbox was paused because it has cost its budget; raise that in the "
+    "console, then resume it.",
+}
+
+
 def check_running(target: Target | None, *, sandbox_id: str) -> Target:
     """``target``, if commands and files can be had in it. ``SandboxNotFound``, ``WrongState``."""
     if target is None:
@@ -303,7 +313,8 @@ def check_running(target: Target | None, *, sandbox_id: str) -> Target:
 
 def why_not(status: str, reason: str) -> str:
     """The sentence for a sandbox that nothing can be done in."""
-    why = _WHY_ENDED.get(reason) if status == Status.TERMINATED else None
+    reasons = {Status.TERMINATED: _WHY_ENDED, Status.PAUSED: _WHY_PAUSED}
+    why = reasons.get(Status(status), {}).get(reason)
     return why or _WHY_NOT[Status(status)]
 
 

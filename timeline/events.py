@@ -19,6 +19,7 @@ class Kind(StrEnum):
     SANDBOX_PAUSED = "sandbox.paused"
     SANDBOX_RESUMED = "sandbox.resumed"
     SANDBOX_TIMEOUT_CHANGED = "sandbox.timeout_changed"
+    SANDBOX_BUDGET_CHANGED = "sandbox.budget_changed"
     SANDBOX_EXPIRING = "sandbox.expiring"
     SANDBOX_TERMINATED = "sandbox.terminated"
     SANDBOX_FAILED = "sandbox.failed"

@@ -6,23 +6,29 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.utils import timezone
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_POST, require_safe
 
 from accounts.models import Account
 from accounts.origin import origin_of
 from accounts.policy import Principal, Scope, require
 from accounts.services import audit_record
 from console.exports.usage import BY, usage_csv
+from console.forms import CapForm
 from console.signed_in import signed_in
+from sandboxes.budgets import cap_set
+from sandboxes.errors import InvalidRequest
 from sandboxes.usage import report
+from sandboxes.usage.models import Alert
 from sandboxes.usage.outlook import Outlook, outlook
-from sandboxes.usage.selectors import spent_eur
+from sandboxes.usage.selectors import Spent, spending_of
 
 RUNNING_SHOWN = 25
+ALERTS_SHOWN = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,23 @@ class Credit:
         return cls(credit, used, left, percent, ahead.reaches(left) if left else None)
 
 
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """The month's cap and what is spent of it, in EUR; ``percent`` of it, at most 100."""
+
+    eur: Decimal
+    used: Decimal
+    percent: int
+    reached_at: datetime | None
+
+    @classmethod
+    def of(cls, spent: Spent, cap_eur: Decimal, ahead: Outlook) -> Cap:
+        percent = min(100, int(100 * spent.month_eur / cap_eur))
+        at = ahead.reaches(cap_eur - spent.month_eur)
+        in_time = at is not None and (at.year, at.month) == (ahead.at.year, ahead.at.month)
+        return cls(cap_eur, spent.month_eur, percent, at if in_time else None)
+
+
 @require_safe
 @signed_in
 def account_usage(request: HttpRequest, principal: Principal) -> HttpResponse:
@@ -56,6 +79,7 @@ def account_usage(request: HttpRequest, principal: Principal) -> HttpResponse:
     month = report.usage_month(account_id=account.id, first=first, today=today)
     running = report.usage_running(account.id)
     ahead = outlook(running=running, per_day=report.usage_a_day(account.id, today=today), now=now)
+    spent = spending_of(account.id)
     after = report.month_after(first)
     context = {
         "account": account,
@@ -67,9 +91,28 @@ def account_usage(request: HttpRequest, principal: Principal) -> HttpResponse:
         "running_count": len(running),
         "outlook": ahead,
         "month_end": ahead.month_end(month.total.eur) if after > today else None,
-        "credit": Credit.of(account, spent_eur(account.id), ahead),
+        "credit": Credit.of(account, spent.eur, ahead),
+        "cap": None if spent.cap_eur is None else Cap.of(spent, spent.cap_eur, ahead),
+        "alerts": Alert.objects.filter(account=account).order_by("-id")[:ALERTS_SHOWN],
     }
     return render(request, "console/usage.html", context)
+
+
+@require_POST
+@signed_in
+def account_cap(request: HttpRequest, principal: Principal) -> HttpResponse:
+    """An owner's cap on the month; nothing typed takes it away."""
+    form = CapForm(request.POST)
+    try:
+        if form.is_valid():
+            monthly_eur = form.cleaned_data["monthly_eur"]
+            cap_set(principal=principal, monthly_eur=monthly_eur, origin=origin_of(request))
+            messages.success(request, "The cap is set." if monthly_eur else "There is no cap now.")
+        else:
+            messages.error(request, "A cap is a number of euros, such as 50.")
+    except InvalidRequest as error:
+        messages.error(request, str(error))
+    return redirect("usage")
 
 
 @require_safe

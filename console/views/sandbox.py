@@ -11,11 +11,12 @@ from django.views.decorators.http import require_POST, require_safe
 from accounts.origin import origin_of
 from accounts.policy import Principal, Scope, require
 from console import history
-from console.forms import ExtendForm
+from console.forms import BudgetForm, ExtendForm
 from console.moments import moment_of
 from console.signed_in import signed_in
 from console.tabs import tab_to_return_to
 from console.views.notes import notes_context
+from sandboxes.budgets import sandbox_set_budget
 from sandboxes.errors import SandboxError, SandboxNotFound
 from sandboxes.host.types import HostError
 from sandboxes.selectors import sandbox_for
@@ -99,6 +100,28 @@ def sandbox_extend(request: HttpRequest, principal: Principal, sandbox_id: str) 
                 principal=principal,
                 sandbox_id=sandbox_id,
                 timeout_seconds=form.cleaned_data["timeout_seconds"],
+                origin=origin_of(request),
+            )
+    except SandboxNotFound:
+        raise
+    except SandboxError as error:
+        messages.error(request, str(error))
+    return redirect(tab_to_return_to(request, sandbox_id))
+
+
+@require_POST
+@signed_in
+def sandbox_budget(request: HttpRequest, principal: Principal, sandbox_id: str) -> HttpResponse:
+    """What the run may cost; nothing typed takes the limit away."""
+    form = BudgetForm(request.POST)
+    try:
+        if not form.is_valid():
+            messages.error(request, "A budget is a number of euros, such as 0.50.")
+        else:
+            sandbox_set_budget(
+                principal=principal,
+                sandbox_id=sandbox_id,
+                budget_eur=form.cleaned_data["budget_eur"],
                 origin=origin_of(request),
             )
     except SandboxNotFound:

@@ -59,6 +59,7 @@ def sandbox_json(sandbox: Sandbox) -> dict[str, Any]:
         "node_id": sandbox.node_id,
         "metadata": sandbox.metadata,
         "volume": sandbox.volume_name or None,
+        "budget_eur": None if sandbox.budget_eur is None else float(sandbox.budget_eur),
         "preview_host_base": None if sandbox.ended else preview_host_base(sandbox.id),
     }
 

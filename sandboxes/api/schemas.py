@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sandboxes.limits import TIMEOUT_DEFAULT, TIMEOUT_MAX, TIMEOUT_MIN
+from sandboxes.limits import BUDGET_KEY, TIMEOUT_DEFAULT, TIMEOUT_MAX, TIMEOUT_MIN
 
 COMMAND_TIMEOUT_MAX = 3600
 SEQ_MAX = 2**63 - 1
@@ -59,6 +60,14 @@ class SandboxIn(Body):
         None,
         description="What is to be at `/persist`: the name of a volume, made when it is new, "
         "or its id.",
+    )
+    budget_eur: Decimal | None = Field(
+        None,
+        gt=0,
+        max_digits=12,
+        decimal_places=4,
+        description="What the run may cost; beyond it the sandbox is paused. A client without "
+        f"this field says it in `metadata`, as `{BUDGET_KEY}`.",
     )
 
 
@@ -159,6 +168,7 @@ class SandboxOut(BaseModel):
     node_id: str
     metadata: dict[str, str]
     volume: str | None
+    budget_eur: float | None
     preview_host_base: str | None
 
 

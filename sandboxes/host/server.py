@@ -46,6 +46,8 @@ _REASONS = {
     "shutdown",
     "usage_exhausted",
     "lifetime_cap_reached",
+    "monthly_cap_reached",
+    "budget_reached",
 }
 _CREDENTIALS = struct.Struct("iII")
 

@@ -130,6 +130,56 @@ class Spending(models.Model):
         return f"{self.account_id}: {self.eur} EUR"
 
 
+class Cap(models.Model):
+    """What an account may spend in a month (UTC), as its owner wants it. No row is no cap."""
+
+    account = models.OneToOneField(
+        Account, primary_key=True, on_delete=models.CASCADE, related_name="cap"
+    )
+    monthly_eur = models.DecimalField(max_digits=10, decimal_places=2)
+
+    def __str__(self) -> str:
+        return f"{self.account_id}: {self.monthly_eur} EUR a month"
+
+
+class AlertOf(models.TextChoices):
+    """What an alert is about."""
+
+    CREDIT = "credit", "The plan's credit"
+    MONTH = "month", "The month's cap"
+
+
+class Alert(models.Model):
+    """That so much of a credit or cap was spent: told once by mail and webhook.
+
+    ``period`` is the month of a cap as ``2030-01``, empty for the credit, which has none. A limit
+    that was changed is a new one. ``mailed_at`` is null while the mail could not be sent.
+    """
+
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="alerts")
+    of = models.CharField(max_length=8, choices=AlertOf.choices)
+    period = models.CharField(max_length=7, blank=True)
+    limit_eur = models.DecimalField(max_digits=10, decimal_places=2)
+    percent = models.PositiveSmallIntegerField()
+    spent_eur = models.DecimalField(max_digits=20, decimal_places=12)
+    at = models.DateTimeField()
+    mailed_at = models.DateTimeField(null=True)
+    mail_error = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(
+                fields=["account", "of", "period", "limit_eur", "percent"], name="alert_once"
+            ),
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["id"], name="alert_unmailed", condition=models.Q(mailed_at=None)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.account_id}: {self.percent} % of {self.limit_eur} EUR"
+
+
 class Sample(models.Model):
     """A meter's totals at one moment, every ten seconds, for the history of a run.
 

@@ -5,10 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
+from django.db import connection
 from django.db.models import Sum
 
 from sandboxes.host.totals import KIB_MS_PER_GB_SECOND
 from sandboxes.usage.models import Meter, Spending, Usage
+
+# What was counted last is of this month, or is none of it.
+_SPENT = """
+SELECT coalesce(s.eur, 0),
+       CASE WHEN s.month = date_trunc('month', now() AT TIME ZONE 'UTC')::date
+            THEN s.month_eur ELSE 0 END,
+       c.monthly_eur
+FROM accounts_account a
+LEFT JOIN usage_spending s ON s.account_id = a.id
+LEFT JOIN usage_cap c ON c.account_id = a.id
+WHERE a.id = %s
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +56,26 @@ def spent_eur(account_id: str) -> Decimal:
     """All that an account's usage has cost so far."""
     spending = Spending.objects.filter(account_id=account_id).first()
     return spending.eur if spending else Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """EUR that an account spent in all and this month (UTC), and its own cap on that, if any."""
+
+    eur: Decimal
+    month_eur: Decimal = Decimal(0)
+    cap_eur: Decimal | None = None
+
+
+def spending_of(account_id: str) -> Spent:
+    """What an account may still spend is judged by it."""
+    with connection.cursor() as cursor:
+        cursor.execute(_SPENT, [account_id])
+        row = cursor.fetchone()
+    return Spent(*row) if row else Spent(Decimal(0))
+
+
+def run_eur(sandbox_id: str) -> Decimal:
+    """What one sandbox has cost so far."""
+    rows = Usage.objects.filter(sandbox_id=sandbox_id)
+    return rows.aggregate(eur=Sum("eur"))["eur"] or Decimal(0)

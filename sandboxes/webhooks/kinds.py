@@ -16,3 +16,4 @@ class EventType(StrEnum):
     TEMPLATE_BUILD_FINISHED = "template.build_finished"
     VOLUME_MOVED = "volume.moved"
     VOLUME_EXPIRED = "volume.expired"
+    USAGE_ALERT = "usage.alert"

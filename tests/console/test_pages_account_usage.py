@@ -79,16 +79,47 @@ def test_a_month_is_shown_in_charts_that_are_tables_too(
     assert complaints == []
 
 
+def test_an_owner_caps_the_month_and_others_do_not(page: Page, stack: Stack, account: Cast) -> None:
+    used(account, 40)
+    sign_in(page, account.owner, to="/usage/")
+    page.get_by_role("button", name="Set a cap").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Euros a month").fill("2.20")
+    dialog.get_by_role("button", name="Set cap").click()
+    expect(page.locator(".counts")).to_contain_text("95 % of the cap of €2.20")
+    page.get_by_role("button", name="Change the cap").click()
+    dialog.get_by_label("Euros a month").fill("1.50")
+    dialog.get_by_role("button", name="Set cap").click()
+    expect(page.get_by_role("alert")).to_contain_text("The cap of €1.50 for this month is spent")
+    for person, status in ((account.viewer, 403), (account.operator, 403), (account.owner, 302)):
+        assert reader(person).post("/usage/cap/", {"monthly_eur": ""}).status_code == status
+    entries = AuditEntry.objects.filter(account=account.account, action="account.cap_changed")
+    assert [entry.after["monthly_eur"] for entry in entries.order_by("id")] == ["2.2", "1.5", None]
+
+
+def test_a_run_s_budget_is_set_on_its_page(page: Page, stack: Stack, account: Cast) -> None:
+    row = account.sandbox_row(status=Status.PAUSED)
+    Sandbox.objects.filter(id=row.id).update(reason="budget_reached", paused_at=timezone.now())
+    sign_in(page, account.operator, to=f"/sandboxes/{row.id}/")
+    expect(page.locator("#sandbox-head")).to_contain_text("budget reached")
+    page.locator("#details").get_by_role("button", name="Change").click()
+    page.get_by_role("dialog").get_by_label("Euros").fill("0.75")
+    page.get_by_role("dialog").get_by_role("button", name="Set budget").click()
+    expect(page.locator("#details")).to_contain_text("€0.75, then pause")
+    expect(page.locator('[data-kind="sandbox.budget_changed"]')).to_contain_text("set to €0.75")
+    assert reader(account.viewer).post(f"/sandboxes/{row.id}/budget/").status_code == 403
+
+
 def test_the_page_asks_the_same_few_questions_however_much_there_is(
     account: Cast, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     client = reader(account.viewer)
     used(account, 1)
-    with django_assert_num_queries(10):
+    with django_assert_num_queries(11):
         client.get("/usage/")
     for _ in range(5):
         used(account, 1, 2, 3, token=account.mint().token.id)
-    with django_assert_num_queries(10):
+    with django_assert_num_queries(11):
         client.get("/usage/")
 
 

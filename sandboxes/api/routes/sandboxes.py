@@ -136,6 +136,7 @@ def wanted_sandbox(payload: SandboxIn) -> SandboxRequest:
         metadata=payload.metadata,
         region=payload.region,
         volume=payload.volume,
+        budget_eur=payload.budget_eur,
     )
 
 

@@ -14,8 +14,11 @@ from orkestr._client import OrkestrClient
 from orkestr.errors import OrkestrError
 
 from accounts.models import Plan, Size
-from sandboxes.errors import PlanLimit, UsageExhausted
-from sandboxes.limits import SandboxRequest
+from accounts.policy import Forbidden
+from accounts.selectors import principal_of_token
+from sandboxes.budgets import cap_set, sandbox_set_budget
+from sandboxes.errors import InvalidRequest, PlanLimit, SandboxNotFound, UsageExhausted
+from sandboxes.limits import BUDGET_KEY, SandboxRequest, checked
 from sandboxes.models import Sandbox as Row
 from sandboxes.models import Status
 from sandboxes.reserving import sandbox_reserve
@@ -25,7 +28,7 @@ from sandboxes.usage.models import Spending
 from tests.cast import Cast
 from tests.stack import Stack
 from tests.waiting import until
-from timeline.events import Event
+from timeline.events import Actor, Event
 from timeline.selectors import events_after
 
 REQUEST = SandboxRequest("debian-12")
@@ -75,7 +78,7 @@ def started(account: Cast) -> Row:
 
 
 def last_events(sandbox_id: str) -> list[Event]:
-    kinds = ["limit.hit", "sandbox.terminated"]
+    kinds = ["limit.hit", "sandbox.terminated", "sandbox.paused"]
     return events_after(sandbox_id=sandbox_id, kinds=kinds)
 
 
@@ -117,25 +120,29 @@ def test_a_clock_never_promises_more_than_the_longest_run(account: Cast, plan: P
     assert caught.value.reason == "lifetime_cap_reached"
 
 
-def test_what_runs_when_the_credit_is_used_up_is_ended_and_told_why(
+def test_what_runs_when_the_credit_is_used_up_is_paused_and_told_why(
     stack: Stack, account: Cast, plan: Plan, sandbox_client: OrkestrClient, http: httpx.Client
 ) -> None:
+    plan.max_snapshots = 0  # a stop pauses also where nobody may pause
+    plan.save()
     sandbox = Sandbox.create(template="debian-12", size="zz-dear")
     idle = Sandbox.create(template="debian-12", size="zz-dear")
-    assert Sandbox.limits().trial_credit_used_eur < 0.1
-    with suppress(OrkestrError):  # it may be ended in the middle of it
+    sandbox.files.write("/workspace/kept.txt", "kept")
+    with suppress(OrkestrError):  # it may be paused in the middle of it
         sandbox.exec(WORK)
     for one in (sandbox, idle):
-        until(lambda: one.refresh().status == "terminated", what="it is ended")  # noqa: B023
+        until(lambda: one.refresh().status == "paused", what="it is paused")  # noqa: B023
         assert Row.objects.get(id=one.id).reason == "usage_exhausted"
-        until(lambda: len(last_events(one.id)) == 2, what="its end is stored")  # noqa: B023
-        hit, end = last_events(one.id)
+        until(lambda: len(last_events(one.id)) == 2, what="its pause is stored")  # noqa: B023
+        hit, pause = last_events(one.id)
         assert (hit.kind, hit.data["limit"], hit.data["cap"]) == ("limit.hit", "budget", 0.1)
         assert hit.data["value"] >= 0.1
-        assert hit.actor.type == "policy"
-        assert end.data == {"reason": "usage_exhausted"}
+        assert (pause.kind, pause.data["reason"]) == ("sandbox.paused", "usage_exhausted")
+        assert {hit.actor.type, pause.actor.type} == {"policy"}
         with pytest.raises(SandboxNotReady, match="credit is used up"):
             one.exec("true")
+        with pytest.raises(PlanLimitError, match="credit"):
+            Sandbox.resume(one.id)
     with pytest.raises(PlanLimitError, match="credit"):
         Sandbox.create(template="debian-12", size="zz-dear")
     answer = http.post("/v1/sandboxes", json={"template": "debian-12", "size": "zz-dear"})
@@ -144,6 +151,70 @@ def test_what_runs_when_the_credit_is_used_up_is_ended_and_told_why(
     assert answer.json()["reason"] == "trial_exhausted"
     limits = Sandbox.limits()
     assert limits.trial_credit_used_eur == limits.trial_credit_eur == 0.1
+    plan.trial_credit_eur = Decimal(99)
+    plan.save()
+    woken = Sandbox.resume(sandbox.id)
+    assert woken.files.read("/workspace/kept.txt") == "kept"
+    assert Row.objects.get(id=sandbox.id).reason == ""
+
+
+def test_a_run_is_paused_at_its_budget_and_at_the_account_s_cap(
+    stack: Stack, account: Cast, plan: Plan, sandbox_client: OrkestrClient
+) -> None:
+    plan.stops_at_credit = False
+    plan.save()
+    budget = {BUDGET_KEY: "0.05"}
+    sandbox = Sandbox.create(template="debian-12", size="zz-dear", metadata=budget)
+    with suppress(OrkestrError):
+        sandbox.exec(WORK)
+    until(lambda: sandbox.refresh().status == "paused", what="its budget pauses it")
+    until(lambda: len(last_events(sandbox.id)) == 2, what="its pause is stored")
+    hit, pause = last_events(sandbox.id)
+    assert (hit.data["limit"], hit.data["cap"]) == ("run_budget", 0.05)
+    assert pause.data["reason"] == "budget_reached"
+    assert hit.actor == pause.actor == Actor("policy", name="budget")
+    with pytest.raises(PlanLimitError, match=r"budget of 0\.05 EUR"):
+        Sandbox.resume(sandbox.id)
+    with pytest.raises(SandboxNotReady, match="has cost its budget"):
+        sandbox.exec("true")
+
+    person = account.principal(account.operator)
+    sandbox_set_budget(principal=person, sandbox_id=sandbox.id, budget_eur=Decimal(1_000))
+    Sandbox.resume(sandbox.id)
+    cap_set(principal=account.principal(), monthly_eur=Decimal("0.01"))
+    until(lambda: sandbox.refresh().status == "paused", what="the cap pauses it")
+    until(lambda: len(last_events(sandbox.id)) == 4, what="its pause is stored")
+    hit, pause = last_events(sandbox.id)[2:]
+    assert (hit.data["limit"], hit.data["cap"]) == ("monthly_cap", 0.01)
+    assert pause.data["reason"] == "monthly_cap_reached"
+    with pytest.raises(PlanLimitError, match=r"cap of 0\.01 EUR"):
+        Sandbox.create(template="debian-12", size="zz-dear")
+    cap_set(principal=account.principal(), monthly_eur=None)
+    assert Sandbox.resume(sandbox.id).status == "running"
+
+
+@pytest.mark.parametrize("said", ["", "free", "-1", "0", "NaN", "Infinity", "1e99"])
+def test_a_budget_that_is_none_is_refused(account: Cast, said: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"budget|number of euros"):
+        checked(SandboxRequest("debian-12", metadata={BUDGET_KEY: said}))
+
+
+def test_a_budget_is_for_people_to_change_and_a_cap_for_owners(
+    account: Cast, other_account: Cast
+) -> None:
+    row = account.sandbox_row(status=Status.PAUSED)
+    token = principal_of_token(account.mint().token)
+    with pytest.raises(Forbidden, match="A person"):
+        sandbox_set_budget(principal=token, sandbox_id=row.id, budget_eur=None)
+    with pytest.raises(Forbidden):
+        cap_set(principal=account.principal(account.operator), monthly_eur=Decimal(1))
+    with pytest.raises(SandboxNotFound):
+        sandbox_set_budget(
+            principal=other_account.principal(), sandbox_id=row.id, budget_eur=Decimal(1)
+        )
+    sandbox_set_budget(principal=account.principal(), sandbox_id=row.id, budget_eur=Decimal("0.5"))
+    (event,) = events_after(sandbox_id=row.id, kinds=["sandbox.budget_changed"])
+    assert event.data == {"budget_eur": "0.5", "was": None}
 
 
 def test_what_has_run_as_long_as_the_plan_allows_is_ended(

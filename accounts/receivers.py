@@ -12,10 +12,11 @@ from accounts.models import User
 from accounts.origin import origin_of
 from accounts.selectors import principal_of_user
 from accounts.services import audit_record
+from accounts.sessions import session_begin
 from timeline.events import Actor
 
 
-def _record(user: User | None, action: str, request: HttpRequest | None) -> None:
+def _record(user: User | None, action: str, request: HttpRequest | None, **after: object) -> None:
     if user is None:
         return
     audit_record(
@@ -23,13 +24,25 @@ def _record(user: User | None, action: str, request: HttpRequest | None) -> None
         actor=Actor("person", id=str(user.pk), name=user.name or user.email),
         action=action,
         target=user.email,
+        after=after,
         origin=origin_of(request),
     )
 
 
 def signed_in(*, user: User, request: HttpRequest | None = None, **_: Any) -> None:
     """A session began."""
-    _record(user, "person.signed_in", request)
+    method = getattr(request, "sign_in_method", "")
+    _record(user, "person.signed_in", request, **({"by": method} if method else {}))
+    if request is None:
+        return
+    if request.session.session_key is None:
+        request.session.create()
+    session_begin(
+        user=user,
+        session_key=request.session.session_key or "",
+        method=method,
+        origin=origin_of(request),
+    )
 
 
 def signed_out(*, user: User | None, request: HttpRequest | None = None, **_: Any) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.contrib.sessions.backends.base import SessionBase
 from django.contrib.sessions.models import Session
 from django.http import QueryDict
 from django.utils import timezone
@@ -15,8 +16,8 @@ from accounts.announce import CONTROL, account_group, session_mark
 from accounts.database import in_database
 from accounts.models import User
 from accounts.policy import Principal, Scope, allows
-from accounts.selectors import principal_of_user
 from console import boards
+from console.signed_in import principal_in_session
 from sandboxes.errors import InvalidRequest, SandboxNotFound
 from sandboxes.selectors import sandbox_for
 from timeline.consumers import TimelineConsumer
@@ -32,11 +33,11 @@ async def principal_of_scope(scope: dict[str, Any]) -> Principal | None:
     if user is None or not user.is_authenticated:
         return None
     found: User = user
-    return await in_database(_principal, found)
+    return await in_database(_principal, found, scope["session"])
 
 
-def _principal(user: User) -> Principal | None:
-    return principal_of_user(user=User.objects.get(pk=user.pk))
+def _principal(user: User, session: SessionBase) -> Principal | None:
+    return principal_in_session(User.objects.get(pk=user.pk), session)
 
 
 def session_lives(scope: Mapping[str, Any]) -> bool:
@@ -50,6 +51,11 @@ def is_this_session(scope: Mapping[str, Any], message: Mapping[str, Any]) -> boo
     if message["type"] != "session.ended":
         return False
     return bool(message["session"] == session_mark(scope["session"].session_key))
+
+
+def is_about(scope: Mapping[str, Any], message: Mapping[str, Any]) -> bool:
+    """Whether a control message tells of another role, or none, for who opened a socket."""
+    return bool(message["type"] == "member.changed" and message["user_id"] == scope["user"].pk)
 
 
 class SandboxTimeline(TimelineConsumer):
@@ -77,7 +83,9 @@ class SandboxTimeline(TimelineConsumer):
         return True
 
     async def ended_by(self, message: Mapping[str, Any]) -> str | None:
-        """Signing out ends what that session watches, wherever it is open."""
+        """Signing out ends what that session watches, wherever it is open; so does leaving."""
+        if is_about(self.scope, message) and not await self.authorize(self.sandbox_id):
+            return "ended"
         return "signed_out" if is_this_session(self.scope, message) else None
 
 
@@ -121,8 +129,19 @@ class SandboxLists(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels sh
         """Control messages that are about something else are passed over."""
         if is_this_session(self.scope, message):
             await self.close(code=SIGNED_OUT)
+        elif is_about(self.scope, message):
+            await self._look_again()
         elif message["type"].startswith("websocket.") or message["type"] == "sandbox.changed":
             await super().dispatch(message)
+
+    async def _look_again(self) -> None:
+        """Whoever left the account sees no more of it; another role sees what it may."""
+        principal = await principal_of_scope(self.scope)
+        if principal is None or account_group(principal.account_id) != self.group:
+            await self.close(code=FORBIDDEN)
+            return
+        self.shown = ""
+        await self._render()
 
     async def sandbox_changed(self, message: dict[str, Any]) -> None:
         """``accounts.announce`` says that a sandbox of this account is not what it was."""

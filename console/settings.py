@@ -46,6 +46,7 @@ ORKESTR_PREVIEW_BASE: str = env.str(
 
 # --- what it is made of ------------------------------------------------------------------------
 INSTALLED_APPS = [
+    "console.staff_app.StaffAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -73,6 +74,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "console.session_touch.SessionTouch",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -155,7 +157,9 @@ ORKESTR_WEBHOOK_RETRY_SECONDS = env.float("ORKESTR_WEBHOOK_RETRY_SECONDS", defau
 ORKESTR_WEBHOOK_TIMEOUT_SECONDS = env.float("ORKESTR_WEBHOOK_TIMEOUT_SECONDS", default=10.0)
 
 # --- mail --------------------------------------------------------------------------------------
-# Such as smtp+tls://user:password@mail.example.org:587; without it mails are only logged.
+# Such as smtp+tls://user:password@mail.example.org:587; without it mails are only logged, and what
+# must not be in a log is not mailed.
+ORKESTR_EMAIL_URL = env.str("ORKESTR_EMAIL_URL", default="")
 vars().update(env.email("ORKESTR_EMAIL_URL", default="consolemail://"))
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env.str(

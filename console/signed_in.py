@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Concatenate, ParamSpec, cast
+from typing import Concatenate, Final, ParamSpec, cast
 
 import structlog
 from django.contrib.auth.views import redirect_to_login
+from django.contrib.sessions.backends.base import SessionBase
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
@@ -21,6 +22,9 @@ P = ParamSpec("P")
 Page = Callable[Concatenate[HttpRequest, Principal, P], HttpResponseBase]
 View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
+ACCOUNT: Final = "account"
+"""Where a session keeps the account it looks at."""
+
 
 def signed_in(page: Page[P]) -> View[P]:
     """Give the page its ``Principal``; send others to sign in (401 for a script's request).
@@ -31,8 +35,8 @@ def signed_in(page: Page[P]) -> View[P]:
     @functools.wraps(page)
     def view(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
         if not isinstance(request.user, User):
-            return _sign_in_first(request)
-        principal = principal_of_user(user=request.user)
+            return sign_in_first(request)
+        principal = chosen_principal(request)
         if principal is None:
             return _refused(request, "You are not a member of any account yet. Ask an owner.")
         structlog.contextvars.bind_contextvars(account_id=principal.account_id)
@@ -47,7 +51,29 @@ def signed_in(page: Page[P]) -> View[P]:
     return cast(View[P], view)
 
 
-def _sign_in_first(request: HttpRequest) -> HttpResponse:
+def chosen_principal(request: HttpRequest) -> Principal | None:
+    """Who looks, in the account they chose."""
+    user = request.user
+    return principal_in_session(user, request.session) if isinstance(user, User) else None
+
+
+def principal_in_session(user: User, session: SessionBase) -> Principal | None:
+    """``user`` in the account this session looks at; in their oldest where that is over."""
+    chosen = session.get(ACCOUNT)
+    if chosen is not None:
+        principal = principal_of_user(user=user, account_id=str(chosen))
+        if principal is not None:
+            return principal
+    return principal_of_user(user=user)
+
+
+def choose_account(request: HttpRequest, account_id: str) -> None:
+    """What this session looks at from now on."""
+    request.session[ACCOUNT] = account_id
+
+
+def sign_in_first(request: HttpRequest) -> HttpResponse:
+    """A script's request is told so, which then leads its page there."""
     if request.headers.get("HX-Request"):
         return HttpResponse("Sign in first.", status=401)
     return redirect_to_login(request.get_full_path())

@@ -27,7 +27,11 @@ TABS = (
 )
 
 #: The parts of the settings, in the order they are shown. The first is what `/settings/` leads to.
-SETTINGS = (Tab("settings-masking", "Masking", "shield"),)
+SETTINGS = (
+    Tab("members", "Members", "person"),
+    Tab("settings-masking", "Masking", "shield"),
+    Tab("settings-you", "Your sign-in", "key"),
+)
 
 
 def tab_to_return_to(request: HttpRequest, sandbox_id: str) -> str:

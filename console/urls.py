@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.contrib import admin
 from django.urls import include, path
 
 from console import health, platform_api
@@ -13,5 +14,6 @@ urlpatterns = [
     path("metrics", metrics),
     path("api/", platform_api.api.urls),
     path("v1/", include("sandboxes.api.urls", namespace="v1")),
+    path("admin/", admin.site.urls),
     path("", include("console.pages_urls")),
 ]

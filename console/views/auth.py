@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+
 from django.contrib import auth
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
+from accounts.attempts import (
+    SIGN_IN_OF_ADDRESS,
+    SIGN_IN_OF_PERSON,
+    SIGN_IN_TO_PERSON,
+    TooManyAttempts,
+    attempt_note,
+    attempts_check,
+    attempts_forget,
+)
+from accounts.factors import code_check, factors_of
+from accounts.models import User
+from accounts.origin import origin_of
+from accounts.passkeys import passkey_ask, passkey_check
+from accounts.services import Invalid
 from console.forms import SignInForm
+from console.sign_in import (
+    begin_session,
+    first_step_done,
+    pending_to,
+    pending_user,
+    safe_path,
+    site_of,
+)
+
+_CHALLENGE = "passkey_challenge"
 
 
+@sensitive_post_parameters("password")
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 def login(request: HttpRequest) -> HttpResponse:
@@ -23,12 +51,83 @@ def login(request: HttpRequest) -> HttpResponse:
     form = SignInForm(request.POST)
     if not form.is_valid():
         return _page(request, "Enter your e-mail address and password.")
-    email = form.cleaned_data["email"]
-    user = auth.authenticate(request, username=email, password=form.cleaned_data["password"])
+    email, password = form.cleaned_data["email"].lower(), form.cleaned_data["password"]
+    address = request.META.get("REMOTE_ADDR") or ""
+    try:
+        user = _authenticated(request, email, password, address)
+    except TooManyAttempts as error:
+        return _page(request, str(error), status=429)
     if user is None:
         return _page(request, "That e-mail address and password do not go together.")
-    auth.login(request, user)
-    return redirect(_next(request))
+    return first_step_done(request, user, to=_next(request))
+
+
+def _authenticated(request: HttpRequest, email: str, password: str, address: str) -> User | None:
+    """Raises ``TooManyAttempts`` before a password is looked at."""
+    attempts_check(SIGN_IN_OF_ADDRESS, address)
+    attempts_check(SIGN_IN_OF_PERSON, address, email)
+    attempts_check(SIGN_IN_TO_PERSON, email)
+    user = auth.authenticate(request, username=email, password=password)
+    if isinstance(user, User):
+        attempts_forget(SIGN_IN_OF_PERSON, address, email)
+        return user
+    attempt_note(SIGN_IN_OF_ADDRESS, address)
+    attempt_note(SIGN_IN_OF_PERSON, address, email)
+    attempt_note(SIGN_IN_TO_PERSON, email)
+    return None
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def login_second(request: HttpRequest) -> HttpResponse:
+    """The second step: a code of an app, a recovery code, or a passkey."""
+    user = pending_user(request)
+    if user is None:
+        return redirect("login")
+    if request.method != "POST":
+        return _second_page(request, user)
+    try:
+        how = code_check(user=user, code=request.POST.get("code", ""), origin=origin_of(request))
+    except TooManyAttempts as error:
+        return _second_page(request, user, str(error), status=429)
+    except Invalid as error:
+        return _second_page(request, user, str(error), status=422)
+    to = pending_to(request)
+    method = "password and recovery code" if how == "recovery" else "password and code"
+    begin_session(request, user, method=method)
+    return redirect(to)
+
+
+@require_POST
+def login_passkey_options(request: HttpRequest) -> HttpResponse:
+    """What a browser is asked for; the challenge is kept with the session."""
+    try:
+        asked = passkey_ask(site=site_of(request))
+    except Invalid as error:
+        return JsonResponse({"message": str(error)}, status=422)
+    keep_challenge(request, asked.challenge)
+    return HttpResponse(asked.options, content_type="application/json")
+
+
+@require_POST
+def login_passkey(request: HttpRequest) -> HttpResponse:
+    """Signed in by a passkey alone: having it and unlocking it are two steps already."""
+    address = request.META.get("REMOTE_ADDR") or ""
+    try:
+        attempts_check(SIGN_IN_OF_ADDRESS, address)
+        user = passkey_check(
+            site=site_of(request),
+            challenge=spend_challenge(request),
+            answer=request.POST.get("answer", ""),
+        )
+    except TooManyAttempts as error:
+        return JsonResponse({"message": str(error)}, status=429)
+    except Invalid as error:
+        attempt_note(SIGN_IN_OF_ADDRESS, address)
+        return JsonResponse({"message": str(error)}, status=422)
+    to = _next(request)
+    begin_session(request, user, method="passkey")
+    return JsonResponse({"to": to})
 
 
 @require_POST
@@ -38,12 +137,32 @@ def logout(request: HttpRequest) -> HttpResponse:
     return redirect("login")
 
 
-def _page(request: HttpRequest, wrong: str = "") -> HttpResponse:
+def keep_challenge(request: HttpRequest, challenge: bytes) -> None:
+    """For one answer."""
+    request.session[_CHALLENGE] = base64.b64encode(challenge).decode()
+
+
+def spend_challenge(request: HttpRequest) -> bytes:
+    """The one that was given out last, once; empty when none was, which no answer signs."""
+    try:
+        return base64.b64decode(request.session.pop(_CHALLENGE, ""))
+    except (binascii.Error, TypeError):
+        return b""
+
+
+def _page(request: HttpRequest, wrong: str = "", *, status: int = 422) -> HttpResponse:
     context = {"wrong": wrong, "email": request.POST.get("email", ""), "next": _next(request)}
-    return render(request, "console/login.html", context, status=422 if wrong else 200)
+    return render(request, "console/login.html", context, status=status if wrong else 200)
+
+
+def _second_page(
+    request: HttpRequest, user: User, wrong: str = "", *, status: int = 200
+) -> HttpResponse:
+    context = {"factors": factors_of(user), "email": user.email, "wrong": wrong}
+    context["next"] = pending_to(request)
+    return render(request, "console/login_second.html", context, status=status)
 
 
 def _next(request: HttpRequest) -> str:
     """Where to go then: only ever an address of this console."""
-    wanted = request.POST.get("next") or request.GET.get("next") or "/"
-    return wanted if url_has_allowed_host_and_scheme(wanted, allowed_hosts=None) else "/"
+    return safe_path(request.POST.get("next") or request.GET.get("next"))

@@ -3,6 +3,8 @@ import { exact, tick } from "./time.js";
 
 tick();
 setInterval(tick, 500);
+// On a phone the navigation is wider than the screen.
+document.querySelector(".top nav [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
 document.addEventListener("htmx:afterSettle", () => tick());
 
 // On a phone the main navigation is wider than the screen.
@@ -100,6 +102,9 @@ document.addEventListener("keydown", (event) => {
   showTab(next);
   next.focus();
 });
+
+// A choice that is sent as soon as it is made.
+document.addEventListener("change", ({ target }) => target.closest?.("form[data-sends]")?.requestSubmit());
 
 // What cannot be taken back names itself once more before it is sent.
 document.addEventListener("submit", (event) => {

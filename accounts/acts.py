@@ -72,6 +72,7 @@ ACTS: Final[dict[str, str]] = {
     "webhook.disabled": "Switched a webhook off",
     "webhook.rotated": "Rotated a webhook's secret",
     "webhook.deleted": "Deleted a webhook",
+    "webhook.tested": "Sent a test to a webhook",
     "webhook.replayed": "Replayed a delivery",
     "account.cap_changed": "Changed the monthly cap",
     "usage.exported": "Exported usage",

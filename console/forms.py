@@ -18,6 +18,8 @@ from sandboxes.limits import (
 )
 from sandboxes.masking import EXAMPLE_LONGEST
 from sandboxes.models import Isolation, Status
+from sandboxes.webhooks.kinds import TEST_EVENT, EventType
+from sandboxes.webhooks.models import DeliveryStatus
 
 EXPIRIES = {"30": "30 days", "90": "90 days", "180": "180 days", "365": "1 year", "": "Never"}
 SCOPES = {
@@ -128,6 +130,38 @@ class ExtendForm(forms.Form):
     """For how long from now a sandbox may go on."""
 
     timeout_seconds = forms.IntegerField(min_value=TIMEOUT_MIN, max_value=TIMEOUT_MAX)
+
+
+class WebhookForm(forms.Form):
+    """An address to tell of events: ``all``, or ``some``, which ``event_types`` names."""
+
+    url = forms.CharField(max_length=2048)
+    events = forms.ChoiceField(choices=[("all", "All"), ("some", "Some")])
+    event_types = forms.MultipleChoiceField(
+        required=False, choices=[(kind.value, kind.value) for kind in EventType]
+    )
+
+    def clean(self) -> dict[str, Any]:
+        """Some are at least one."""
+        data = super().clean() or {}
+        if data.get("events") == "some" and not data.get("event_types"):
+            self.add_error("event_types", "Choose at least one event, or all of them.")
+        return data
+
+    def chosen(self) -> list[str] | None:
+        """None for all. Only after ``is_valid``."""
+        data = self.cleaned_data
+        return data["event_types"] if data["events"] == "some" else None
+
+
+class DeliveryFilterForm(forms.Form):
+    """What narrows a list of deliveries. Anything that makes no sense is left out."""
+
+    status = forms.ChoiceField(required=False, choices=DeliveryStatus.choices)
+    event = forms.ChoiceField(
+        required=False, choices=[(kind, kind) for kind in (*EventType, TEST_EVENT)]
+    )
+    before = forms.RegexField(required=False, regex=r"^whd_[0-9A-HJKMNP-TV-Z]{26}$")
 
 
 class BudgetForm(forms.Form):

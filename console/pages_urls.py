@@ -30,10 +30,12 @@ from console.views import (
     terminal,
     tokens,
     usage,
+    webhooks,
     you,
 )
 
 _NOTE = "sandboxes/<str:sandbox_id>/notes/<int:seq>/"
+_WEBHOOK = "settings/webhooks/<str:webhook_id>/"
 _TERMINAL = "sandboxes/<str:sandbox_id>/terminal/"
 
 urlpatterns = [
@@ -129,6 +131,17 @@ urlpatterns = [
     path("settings/you/sessions/end/", you.sessions_revoke, name="sessions-end"),
     path("settings/you/sessions/<str:mark>/end/", you.session_revoke, name="session-end"),
     path("settings/you/account/", you.account, name="account-choose"),
+    path("settings/webhooks/", webhooks.webhooks, name="settings-webhooks"),
+    path(_WEBHOOK, webhooks.webhook, name="webhook"),
+    path(_WEBHOOK + "enable/", webhooks.enable, name="webhook-enable"),
+    path(_WEBHOOK + "disable/", webhooks.disable, name="webhook-disable"),
+    path(_WEBHOOK + "rotate/", webhooks.rotate, name="webhook-rotate"),
+    path(_WEBHOOK + "delete/", webhooks.delete, name="webhook-delete"),
+    path(_WEBHOOK + "test/", webhooks.test, name="webhook-test"),
+    path(_WEBHOOK + "deliveries/<str:delivery_id>/", webhooks.delivery, name="delivery"),
+    path(
+        _WEBHOOK + "deliveries/<str:delivery_id>/replay/", webhooks.replay, name="delivery-replay"
+    ),
     path("settings/masking/", masking.masking, name="settings-masking"),
     path("settings/masking/try/", masking.masking_try, name="settings-masking-try"),
     path(

@@ -30,6 +30,7 @@ TABS = (
 SETTINGS = (
     Tab("members", "Members", "person"),
     Tab("settings-masking", "Masking", "shield"),
+    Tab("settings-webhooks", "Webhooks", "link"),
     Tab("settings-you", "Your sign-in", "key"),
 )
 

@@ -130,6 +130,9 @@ def django_db_setup(
         _let_flush()
     yield
     with django_db_blocker.unblock():
+        # A browser's loop hides the connections that tests without one have left.
+        with no_running_loop():
+            connections.close_all()
         teardown_databases(made, verbosity=0)
 
 

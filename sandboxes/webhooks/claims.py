@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from accounts.services import audit_record
-from sandboxes.webhooks.models import Delivery, DeliveryStatus, Webhook
+from sandboxes.webhooks.models import Attempt, Delivery, DeliveryStatus, Webhook
 from sandboxes.webhooks.posting import BODY_KEPT, Outcome
 from sandboxes.webhooks.signing import secret_of
 from timeline.events import Actor
@@ -127,9 +127,12 @@ def finished(outcomes: Mapping[str, Outcome]) -> None:
     found = Delivery.objects.filter(id__in=outcomes)
     owners = set(found.values_list("webhook_id", flat=True))
     locked = Webhook.objects.select_for_update(no_key=True).order_by("id").in_bulk(owners)
+    tries: list[Attempt] = []
     for delivery in found.filter(webhook_id__in=locked).order_by("id"):
         _finish(locked[delivery.webhook_id], delivery, outcomes[delivery.id])
         delivery.save(update_fields=_WRITTEN)
+        tries.append(_try(delivery))
+    Attempt.objects.bulk_create(tries, ignore_conflicts=True)
 
 
 def _finish(hook: Webhook, delivery: Delivery, outcome: Outcome) -> None:
@@ -150,6 +153,20 @@ def _note(delivery: Delivery, outcome: Outcome) -> None:
     delivery.response_body = _text(outcome.body)
     delivery.error = _text(outcome.error.encode(errors="replace"))[:500]
     delivery.duration_ms = outcome.duration_ms
+
+
+def _try(delivery: Delivery) -> Attempt:
+    """The last attempt, as a row of its own."""
+    took = timedelta(milliseconds=delivery.duration_ms or 0)
+    return Attempt(
+        delivery=delivery,
+        number=delivery.attempts,
+        at=timezone.now() - took,
+        duration_ms=delivery.duration_ms or 0,
+        response_status=delivery.response_status,
+        response_body=delivery.response_body,
+        error=delivery.error,
+    )
 
 
 def _text(body: bytes) -> str:
@@ -179,7 +196,7 @@ def _given_up(hook: Webhook, delivery: Delivery) -> None:
             before={"active": True},
             after={"active": False, "failures": hook.consecutive_failures, "error": delivery.error},
         )
-        _give_up_the_rest(hook, but=delivery.id)
+        give_up_waiting(hook, but=delivery.id)
     hook.save(update_fields=["last_delivery_at", "consecutive_failures", "last_error", "active"])
 
 
@@ -188,7 +205,7 @@ def _end(hook: Webhook, delivery: Delivery, status: DeliveryStatus) -> None:
     delivery.ended_at = hook.last_delivery_at = timezone.now()
 
 
-def _give_up_the_rest(hook: Webhook, *, but: str) -> None:
+def give_up_waiting(hook: Webhook, *, but: str = "") -> None:
     """What waits is not kept for the day it is switched on again: by then it would be old news."""
     now = timezone.now()
     waiting = Delivery.objects.filter(webhook=hook, status=DeliveryStatus.PENDING).exclude(id=but)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 
 class EventType(StrEnum):
@@ -17,3 +18,7 @@ class EventType(StrEnum):
     VOLUME_MOVED = "volume.moved"
     VOLUME_EXPIRED = "volume.expired"
     USAGE_ALERT = "usage.alert"
+
+
+TEST_EVENT: Final = "webhook.test"
+"""What somebody sends to see whether it arrives. Every webhook gets it; none chooses it."""

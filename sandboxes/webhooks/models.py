@@ -89,6 +89,7 @@ class Delivery(models.Model):
         verbose_name_plural = "deliveries"
         indexes: ClassVar[list[models.Index]] = [
             models.Index(fields=["webhook", "-id"], name="delivery_newest"),
+            models.Index(fields=["webhook", "status", "-id"], name="delivery_by_status"),
             models.Index(
                 fields=["webhook", "due_at"],
                 name="delivery_due",
@@ -103,3 +104,29 @@ class Delivery(models.Model):
 
     def __str__(self) -> str:
         return f"{self.id}: {self.event_type} is {self.status}"
+
+
+class Attempt(models.Model):
+    """One try of a delivery, as it went. Goes with its delivery.
+
+    ``response_body`` is the first of it (``posting.BODY_KEPT``); ``error`` is empty where it was
+    taken.
+    """
+
+    delivery = models.ForeignKey(
+        Delivery, on_delete=models.CASCADE, related_name="tries", db_index=False
+    )
+    number = models.PositiveSmallIntegerField()
+    at = models.DateTimeField()
+    duration_ms = models.PositiveIntegerField()
+    response_status = models.PositiveIntegerField(null=True)
+    response_body = models.TextField(blank=True)
+    error = models.CharField(max_length=500, blank=True)
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["delivery", "number"], name="attempt_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.delivery_id}, try {self.number}"

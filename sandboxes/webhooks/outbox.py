@@ -21,8 +21,8 @@ from redis.exceptions import RedisError
 from accounts.ids import new_id
 from sandboxes.api.replies import sandbox_json
 from sandboxes.models import ENDED, Sandbox, Status
-from sandboxes.webhooks.kinds import EventType
-from sandboxes.webhooks.models import Delivery
+from sandboxes.webhooks.kinds import TEST_EVENT, EventType
+from sandboxes.webhooks.models import Delivery, Webhook
 from timeline.live import client
 
 logger = logging.getLogger(__name__)
@@ -113,6 +113,16 @@ def _make(hooks: Sequence[str], kind: EventType, *, subject: str, data: Mapping[
     wake_on_commit()
 
 
+def delivery_of_test(hook: Webhook) -> Delivery:
+    """A delivery that tells of nothing, sent once the transaction has committed."""
+    event_id = new_id("evt")
+    body = _body(event_id, TEST_EVENT, {"webhook_id": hook.id})
+    wake_on_commit()
+    return Delivery.objects.create(
+        webhook=hook, event_id=event_id, event_type=TEST_EVENT, subject=hook.id, body=body
+    )
+
+
 def _wanting(account_id: str, kind: EventType) -> list[str]:
     """Held until the transaction ends: a webhook that is deleted meanwhile must not fail it."""
     with connection.cursor() as cursor:
@@ -120,12 +130,12 @@ def _wanting(account_id: str, kind: EventType) -> list[str]:
         return [row[0] for row in cursor.fetchall()]
 
 
-def _body(event_id: str, kind: EventType, data: Mapping[str, Any]) -> str:
+def _body(event_id: str, kind: str, data: Mapping[str, Any]) -> str:
     """``event`` is the older word for ``type``."""
     payload = {
         "id": event_id,
-        "type": kind.value,
-        "event": kind.value,
+        "type": str(kind),
+        "event": str(kind),
         "created_at": timezone.now().isoformat(),
         "data": data,
     }

@@ -14,9 +14,10 @@ from accounts.origin import Origin
 from accounts.policy import Principal, Scope, require
 from accounts.services import audit_record
 from sandboxes.errors import InvalidRequest, WebhookNotFound, WrongState
-from sandboxes.webhooks.kinds import EventType
+from sandboxes.webhooks.claims import give_up_waiting
+from sandboxes.webhooks.kinds import TEST_EVENT, EventType
 from sandboxes.webhooks.models import Delivery, DeliveryStatus, Webhook, new_webhook_id
-from sandboxes.webhooks.outbox import wake_on_commit
+from sandboxes.webhooks.outbox import delivery_of_test, wake_on_commit
 from sandboxes.webhooks.selectors import webhook_for
 from sandboxes.webhooks.signing import new_salt, secret_of
 from sandboxes.webhooks.targets import BadTarget, parse, resolve
@@ -110,6 +111,45 @@ def webhook_enable(*, principal: Principal, webhook_id: str, origin: Origin = _N
         origin=origin,
     )
     return hook
+
+
+@transaction.atomic
+def webhook_disable(*, principal: Principal, webhook_id: str, origin: Origin = _NOWHERE) -> Webhook:
+    """Tell it nothing more; what waits is given up. Idempotent. ``WebhookNotFound``, ``Forbidden``.
+
+    Unlike one that switched itself off its count of failures stands as it was.
+    """
+    require(principal, Scope.SANDBOXES_WRITE)
+    hook = webhook_for(principal=principal, webhook_id=webhook_id, lock=True)
+    was, hook.active = hook.active, False
+    hook.save(update_fields=["active"])
+    give_up_waiting(hook)
+    audit_record(
+        principal=principal,
+        action="webhook.disabled",
+        target=hook.id,
+        before={"active": was},
+        after={"active": False, "url": hook.url},
+        origin=origin,
+    )
+    return hook
+
+
+@transaction.atomic
+def webhook_test(*, principal: Principal, webhook_id: str, origin: Origin = _NOWHERE) -> Delivery:
+    """Send it something that tells of nothing. ``WebhookNotFound``, ``WrongState``, ``Forbidden``.
+
+    One at a time, so that nobody floods a server with them.
+    """
+    require(principal, Scope.SANDBOXES_WRITE)
+    hook = webhook_for(principal=principal, webhook_id=webhook_id, lock=True)
+    if not hook.active:
+        raise WrongState("The webhook is switched off; enable it first.")
+    waiting = Delivery.objects.filter(webhook=hook, status=DeliveryStatus.PENDING)
+    if waiting.filter(event_type=TEST_EVENT).exists():
+        raise WrongState("A test is on its way already; see below what comes of it.")
+    _audit(principal, "webhook.tested", hook, origin)
+    return delivery_of_test(hook)
 
 
 @transaction.atomic

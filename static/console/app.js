@@ -112,6 +112,11 @@ document.addEventListener("submit", (event) => {
   if (question && !confirm(question)) event.preventDefault();
 }, true);
 
+// Without htmx: what narrows a list does so when it is chosen.
+document.addEventListener("change", ({ target }) => {
+  if (target.matches?.("[data-submit]")) target.form.requestSubmit();
+});
+
 // Requests that fail say so; an ended session leads to the sign-in.
 document.addEventListener("htmx:responseError", ({ detail }) => {
   const { status } = detail.xhr;

@@ -30,6 +30,17 @@ from tests.console.terminals import (
 )
 from tests.stack import Stack
 
+#: Resolves in a frame in which nothing is animated: else every echo would wait for a frame more.
+STILL = """() => {
+  const endless = (one) => one.effect.getTiming().iterations === Infinity;
+  window.still = new Promise((done) => {
+    const look = () => {
+      if (document.getAnimations().some(endless)) requestAnimationFrame(look);
+      else done();
+    };
+    look();
+  });
+}"""
 PAUSED = "everything in this terminal is held still"
 
 
@@ -54,7 +65,9 @@ def test_a_person_types_reloads_and_finds_it_all_recorded(
     open_terminal(page, account.operator, sandbox.id)
     type_line(page, "printf '\\e[1;31mr''ed\\e[0m \\e[38;2;1;200;90mtr''ue\\e[0m ünï 你好\\n'")
     shows(page, "red true ünï 你好")
+    page.evaluate(STILL)
     type_line(page, "stty size")
+    page.wait_for_function("window.still.then(() => true)")
     shows(page, rows_of(page))
     page.reload()
     drives(page)

@@ -3,6 +3,7 @@ import { say } from "../app.js";
 import { FONT, shrinkTo } from "./screen.js";
 import { Socket } from "./socket.js";
 
+const STILL = 1500; // ms after a key for which the cursor does not blink
 const WORDS = { open: "Live", away: "Reconnecting", over: "Closed", connecting: "Connecting" };
 
 /** What this page keeps to have its place back after a reload; another tab has another. */
@@ -113,7 +114,18 @@ export function live(root, part, { terminal, room }) {
 
   const mayType = () => state.drives && state.link === "open" && !state.ended;
 
+  // A cursor that blinks keeps the browser animating, and each key's echo waits for a frame more: it stands still meanwhile.
+  const blinks = terminal.options.cursorBlink;
+  let still = 0;
+  function typing() {
+    if (!blinks) return;
+    clearTimeout(still);
+    still = setTimeout(() => (terminal.options.cursorBlink = true), STILL);
+    terminal.options.cursorBlink = false;
+  }
+
   function type(data) {
+    typing();
     if (mayType()) socket.type(encoder.encode(data));
     else if (state.mayDrive && !state.drives && state.link === "open") nudge();
   }

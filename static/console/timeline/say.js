@@ -32,7 +32,13 @@ export function healed(note, count) {
 /** The header is not what it was. */
 export const stale = () => document.getElementById("sandbox-head")?.dispatchEvent(new CustomEvent("stale"));
 
+const SETTLED = 1500; // milliseconds after an event within which what it tells about stands in the sandbox's row too
+let settling = 0;
+
 /** The header follows what happens to the sandbox. */
 export function lifecycle(incoming) {
-  if (incoming.some((row) => row.dataset.kind.startsWith("sandbox."))) stale();
+  if (!incoming.some((row) => row.dataset.kind.startsWith("sandbox."))) return;
+  stale();
+  clearTimeout(settling);
+  settling = setTimeout(stale, SETTLED);
 }

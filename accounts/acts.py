@@ -57,6 +57,8 @@ ACTS: Final[dict[str, str]] = {
     "sandbox.released": "Let a run go on",
     "sandbox.domain_allowed": "Allowed a domain",
     "sandbox.exported": "Exported a run",
+    "sandbox.view_saved": "Saved a view for everybody",
+    "sandbox.view_deleted": "Deleted everybody's view",
     "terminal.opened": "Opened a terminal",
     "terminal.closed": "Closed a terminal",
     "terminal.taken": "Took over a terminal",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from ulid import ULID
 
 
@@ -23,3 +25,9 @@ def new_token_id() -> str:
 def new_device_id() -> str:
     """See ``new_account_id``."""
     return new_id("dev")
+
+
+def first_id_at(prefix: str, moment: datetime) -> str:
+    """The lowest id that can have been made at that moment or later."""
+    milliseconds = max(0, int(moment.timestamp() * 1000))
+    return f"{prefix}_{ULID(milliseconds.to_bytes(6, 'big') + bytes(10))}"

@@ -57,6 +57,12 @@ def tokens_of(account_id: str) -> QuerySet[Token]:
     )
 
 
+def token_names(account_id: str, *, most: int = 200) -> list[tuple[str, str]]:
+    """The newest tokens of an account, revoked ones too: id and name."""
+    rows = Token.objects.filter(account_id=account_id).order_by("-created_at", "-id")
+    return list(rows.values_list("id", "name")[:most])
+
+
 def audit_of(account_id: str) -> QuerySet[AuditEntry]:
     """An account's audit record, newest first."""
     return AuditEntry.objects.filter(account_id=account_id).order_by("-at", "-id")

@@ -3,35 +3,52 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
 from urllib.parse import urlencode
 
 from django.http import QueryDict
 from django.template.loader import render_to_string
+from django.utils import timezone
 
-from accounts.policy import Principal
+from accounts.policy import Principal, Scope, allows
 from console.forms import FilterForm
 from sandboxes.models import LIVE, Sandbox
 from sandboxes.selectors import page_of, sandboxes_of
 
 PAGE = 50
+#: No more than these are counted, however many match.
+COUNTED = 1000
+#: Characters of a text that an index finds.
+SHORTEST = 3
+_SINCE = {
+    "1h": timedelta(hours=1),
+    "24h": timedelta(hours=24),
+    "7d": timedelta(days=7),
+    "30d": timedelta(days=30),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
     """What the reader narrowed the list by; empty strings where they did not.
 
-    ``q`` is a part of an id or of the metadata, or one ``key=value`` of the metadata.
+    ``q`` is a part of an id or of the metadata, or one ``key=value`` of the metadata, as
+    ``metadata`` is.
     """
 
     status: str = ""
     template: str = ""
+    network: str = ""
+    token: str = ""
+    age: str = ""
+    metadata: str = ""
     q: str = ""
     cursor: str = ""
 
     @property
     def narrowed(self) -> bool:
         """Whether rows may have been left out."""
-        return bool(self.status or self.template or self.q)
+        return bool(self.first_query)
 
     @property
     def query(self) -> str:
@@ -43,12 +60,42 @@ class Filters:
         """The address of the newest page."""
         return replace(self, cursor="").query
 
+    @property
+    def pairs(self) -> dict[str, str]:
+        """What the metadata must hold."""
+        written = (text.partition("=") for text in (self.metadata, self.q) if "=" in text)
+        return {key.strip(): value.strip() for key, _, value in written if key.strip()}
+
+    @property
+    def text(self) -> str:
+        """What is looked for in ids and metadata."""
+        return self.q if "=" not in self.q and len(self.q) >= SHORTEST else ""
+
+    @property
+    def since(self) -> datetime | None:
+        """When they were made at the earliest."""
+        return timezone.now() - _SINCE[self.age] if self.age else None
+
+    @property
+    def hint(self) -> str:
+        """Why something that was typed narrows nothing."""
+        if self.metadata and "=" not in self.metadata:
+            return "Write metadata as key=value."
+        if self.q and "=" not in self.q and not self.text:
+            return f"A search begins at {SHORTEST} characters."
+        return ""
+
 
 def filters_from(query: QueryDict) -> Filters:
     """Read an address. What makes no sense is as good as absent."""
     form = FilterForm(query)
     form.is_valid()
     return Filters(**{name: form.cleaned_data.get(name) or "" for name in FilterForm.base_fields})
+
+
+def filters_in(query: str) -> Filters:
+    """The same of a query string that was sent along, without its page."""
+    return replace(filters_from(QueryDict(query[:1000])), cursor="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +109,18 @@ class Board:
     next_cursor: str | None
 
     @property
+    def may_act(self) -> bool:
+        """Whether the reader can choose rows to do something to."""
+        return allows(self.principal, Scope.SANDBOXES_WRITE)
+
+    @property
+    def counted(self) -> str:
+        """How many match, in words."""
+        if self.total > COUNTED:
+            return f"More than {COUNTED:,} sandboxes".replace(",", " ")
+        return f"{self.total} sandbox{'' if self.total == 1 else 'es'}"
+
+    @property
     def next_query(self) -> str:
         """The address of the page of older ones."""
         return replace(self.filters, cursor=self.next_cursor or "").query
@@ -70,15 +129,17 @@ class Board:
 def board(*, principal: Principal, filters: Filters) -> Board:
     """The sandboxes that match, newest first. Raises ``InvalidRequest`` for a foreign cursor."""
     statuses = LIVE if filters.status == "live" else (filters.status,) if filters.status else ()
-    key, equals, value = filters.q.partition("=")
     rows = sandboxes_of(
         principal.account_id,
         statuses=[str(status) for status in statuses],
         template=filters.template or None,
-        metadata={key.strip(): value.strip()} if equals else None,
-        text=None if equals else filters.q or None,
+        network=filters.network or None,
+        token_id=filters.token or None,
+        metadata=filters.pairs,
+        text=filters.text or None,
+        since=filters.since,
     )
-    page = page_of(rows, limit=PAGE, cursor=filters.cursor or None)
+    page = page_of(rows, limit=PAGE, cursor=filters.cursor or None, count_to=COUNTED)
     return Board(principal, filters, page.rows, page.total, page.next_cursor)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -92,7 +93,8 @@ class SandboxTimeline(TimelineConsumer):
 class SandboxLists(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels ships no types
     """Renders the list again whenever a sandbox of the account changes.
 
-    Changes are gathered for a moment, and nothing is sent when the list looks the same after them.
+    Changes are gathered for a moment, for longer where rendering takes long, and nothing is sent
+    when the list looks the same after them.
     The first rendering goes out at once, so that what changed before the socket was open shows.
     """
 
@@ -100,6 +102,7 @@ class SandboxLists(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels sh
     user: User
     query: QueryDict
     shown: str = ""
+    took: float = 0.0
     group: str | None = None
     pending: asyncio.Task[None] | None = None
 
@@ -149,7 +152,7 @@ class SandboxLists(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels sh
             self.pending = asyncio.create_task(self._soon())
 
     async def _soon(self) -> None:
-        await asyncio.sleep(SETTLE_SECONDS)
+        await asyncio.sleep(max(SETTLE_SECONDS, 9 * self.took))
         self.pending = None
         await self._render()
 
@@ -158,8 +161,10 @@ class SandboxLists(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels sh
         if principal is None:
             await self.close(code=SIGNED_OUT)
             return
+        began = time.monotonic()
         try:
             html = await in_database(self._html, principal)
+            self.took = time.monotonic() - began
         except InvalidRequest:
             await self.close(code=FORBIDDEN)
             return

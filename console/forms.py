@@ -10,6 +10,7 @@ from django import forms
 from accounts.policy import TOKEN_SCOPES, Scope
 from sandboxes.host.patterns import LENGTH
 from sandboxes.limits import (
+    NETWORKS,
     TEMPLATES,
     TIMEOUT_DEFAULT,
     TIMEOUT_MAX,
@@ -30,6 +31,8 @@ SCOPES = {
     Scope.AUDIT_READ: "read who did what",
 }
 """What can be granted to a token, and what it is good for."""
+AGES = {"1h": "Last hour", "24h": "Last 24 hours", "7d": "Last 7 days", "30d": "Last 30 days"}
+"""Since when a sandbox was made, as the address has it."""
 EXTENSIONS = {600: "10 min", 1800: "30 min", 3600: "1 hour"}
 
 
@@ -52,6 +55,10 @@ class FilterForm(forms.Form):
 
     status = forms.ChoiceField(required=False, choices=[("live", "Live"), *Status.choices])
     template = forms.ChoiceField(required=False, choices=[(name, name) for name in TEMPLATES])
+    network = forms.ChoiceField(required=False, choices=[(name, name) for name in NETWORKS])
+    token = forms.RegexField(r"^tok_[0-9A-Z]{26}$", required=False, max_length=40)
+    age = forms.ChoiceField(required=False, choices=list(AGES.items()))
+    metadata = forms.CharField(required=False, max_length=200)
     q = forms.CharField(required=False, max_length=100)
     cursor = forms.CharField(required=False, max_length=100)
 

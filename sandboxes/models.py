@@ -11,7 +11,7 @@ from django.db.models.functions import Cast, Concat, Upper
 from django.utils import timezone
 
 from accounts.ids import new_id
-from accounts.models import Account, Token
+from accounts.models import Account, Token, User
 from sandboxes.host.patterns import LENGTH
 from timeline.events import Actor
 
@@ -280,8 +280,13 @@ class Sandbox(models.Model):
                 condition=models.Q(status=Status.RUNNING, budget_eur__isnull=False),
             ),
             GinIndex(fields=["metadata"], name="sandbox_metadata", opclasses=["jsonb_path_ops"]),
-            # Django asks for text in upper case.
-            GinIndex(OpClass(Upper(text_of_sandbox()), "gin_trgm_ops"), name="sandbox_text"),
+            # Django asks for text in upper case. A long list of what is pending would be searched
+            # line by line; this one is short (KB).
+            GinIndex(
+                OpClass(Upper(text_of_sandbox()), "gin_trgm_ops"),
+                gin_pending_list_limit=256,
+                name="sandbox_text",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -306,6 +311,31 @@ class Sandbox(models.Model):
     def ended(self) -> bool:
         """Whether it is over for good."""
         return self.status in ENDED
+
+
+class SavedView(models.Model):
+    """A list of sandboxes to come back to: a name, and the filters as they stand in the address.
+
+    ``user`` is whose it is; null where all of the account have it.
+    """
+
+    account = models.ForeignKey(
+        Account, on_delete=models.CASCADE, related_name="saved_views", db_index=False
+    )
+    user = models.ForeignKey(User, on_delete=models.CASCADE, null=True, related_name="+")
+    name = models.CharField(max_length=60)
+    query = models.CharField(max_length=1000)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(
+                fields=["account", "user", "name"], name="saved_view_name", nulls_distinct=False
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class Snapshot(models.Model):

@@ -12,17 +12,17 @@ from decimal import Decimal
 from typing import Final
 
 from django.db import connection
-from django.db.models import Count, Q, QuerySet, TextField
-from django.db.models.functions import Cast
+from django.db.models import Count, QuerySet
 
 from accounts.asking import asker
+from accounts.ids import first_id_at
 from accounts.models import Account, Size
 from accounts.policy import TOKEN_ROLE, Principal
 from accounts.tokens import Parsed, Stored
 from sandboxes.allowlist import default_domains
 from sandboxes.errors import InvalidRequest, SandboxNotFound
 from sandboxes.limits import REGION, REGION_LABEL
-from sandboxes.models import LIVE, Sandbox, Status
+from sandboxes.models import LIVE, Sandbox, Status, text_of_sandbox
 from sandboxes.usage.selectors import spent_eur
 from timeline.events import Actor
 
@@ -100,6 +100,13 @@ def sandbox_for(*, principal: Principal, sandbox_id: str) -> Sandbox:
     return row
 
 
+def sandboxes_named(*, principal: Principal, ids: Sequence[str]) -> list[Sandbox]:
+    """Those of the principal's account among these ids, in their order."""
+    known = [one for one in dict.fromkeys(ids) if SANDBOX_ID.fullmatch(one)]
+    found = Sandbox.objects.filter(account_id=principal.account_id).in_bulk(known)
+    return [found[one] for one in known if one in found]
+
+
 def sandboxes_of(
     account_id: str,
     *,
@@ -109,10 +116,12 @@ def sandboxes_of(
     network: str | None = None,
     token_id: str | None = None,
     text: str | None = None,
+    since: datetime | None = None,
 ) -> QuerySet[Sandbox]:
     """An account's sandboxes, newest first; ``metadata`` must match in every key.
 
-    ``text`` is looked for in ids and in the metadata as it is written.
+    ``text`` is looked for in ids and in the metadata as it is written; an index finds it from
+    three characters on. ``since`` is when they were made at the earliest, by their ids.
     """
     rows = Sandbox.objects.filter(account_id=account_id).order_by("-id")
     if statuses:
@@ -120,9 +129,9 @@ def sandboxes_of(
     if metadata:
         rows = rows.filter(metadata__contains=dict(metadata))
     if text:
-        rows = rows.annotate(metadata_text=Cast("metadata", TextField())).filter(
-            Q(id__icontains=text) | Q(metadata_text__icontains=text)
-        )
+        rows = rows.alias(text=text_of_sandbox()).filter(text__icontains=text)
+    if since is not None:
+        rows = rows.filter(id__gte=first_id_at("sbx", since))
     exact = {"template": template, "network": network, "token_id": token_id}
     return rows.filter(**{key: value for key, value in exact.items() if value is not None})
 
@@ -136,9 +145,15 @@ class Page:
     next_cursor: str | None
 
 
-def page_of(rows: QuerySet[Sandbox], *, limit: int, cursor: str | None) -> Page:
-    """Pages by id, which sorts by time: new rows shift nothing. Raises ``InvalidRequest``."""
-    total = rows.count()
+def page_of(
+    rows: QuerySet[Sandbox], *, limit: int, cursor: str | None, count_to: int | None = None
+) -> Page:
+    """Pages by id, which sorts by time: new rows shift nothing. Raises ``InvalidRequest``.
+
+    With ``count_to`` no more rows are counted than one beyond it: ``total`` may be that.
+    """
+    counted = rows if count_to is None else rows.order_by()[: count_to + 1]
+    total = counted.count()
     if cursor is not None:
         rows = rows.filter(id__lt=_decode_cursor(cursor))
     found = list(rows[: limit + 1])

@@ -11,9 +11,9 @@ from django.views.decorators.http import require_http_methods, require_safe
 from accounts.models import Plan
 from accounts.origin import origin_of
 from accounts.policy import Principal, Scope, require
-from accounts.selectors import account_of
+from accounts.selectors import account_of, token_names
 from console import boards
-from console.forms import SandboxForm
+from console.forms import AGES, SandboxForm
 from console.signed_in import signed_in
 from console.wall.picture import Painter
 from sandboxes.allowlist import registries_refresh_now
@@ -21,6 +21,7 @@ from sandboxes.errors import InvalidRequest, SandboxError
 from sandboxes.host.types import HostError
 from sandboxes.limits import NETWORKS, TEMPLATES, TIMEOUT_DEFAULT
 from sandboxes.models import Isolation, Status
+from sandboxes.saved_views import saved_views_of
 from sandboxes.selectors import limits_of
 from sandboxes.services import host_client, sandbox_create
 from sandboxes.volumes import volumes_of
@@ -48,7 +49,16 @@ def sandboxes(request: HttpRequest, principal: Principal) -> HttpResponse:
         board = boards.board(principal=principal, filters=filters)
     except InvalidRequest as error:
         raise Http404(str(error)) from None
-    context = {"board": board, "filters": filters, "statuses": Status, "templates": TEMPLATES}
+    context = {
+        "board": board,
+        "filters": filters,
+        "statuses": Status,
+        "templates": TEMPLATES,
+        "network_names": NETWORKS,
+        "ages": AGES.items(),
+        "tokens": token_names(principal.account_id),
+        "views": saved_views_of(principal),
+    }
     part = request.headers.get("HX-Target") == "list"
     template = "console/parts/list.html" if part else "console/sandboxes.html"
     response = render(request, template, context)

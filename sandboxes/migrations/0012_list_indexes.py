@@ -45,6 +45,7 @@ class Migration(migrations.Migration):
                     ),
                     "gin_trgm_ops",
                 ),
+                gin_pending_list_limit=256,
                 name="sandbox_text",
             ),
         ),

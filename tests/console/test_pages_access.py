@@ -172,11 +172,11 @@ def test_the_list_costs_the_same_queries_however_long_it_is(
     account: Cast, sandbox: Sandbox, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     client = _as(account.owner)
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(7):
         client.get("/sandboxes/")
     sandbox.pk = f"sbx_{'1' * 26}"
     sandbox.save(force_insert=True)
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(7):
         client.get("/sandboxes/")
 
 

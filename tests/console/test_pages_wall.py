@@ -77,8 +77,8 @@ def test_what_needs_attention_is_on_top_and_everything_stays_live(
     page.set_viewport_size({"width": 1280, "height": 800})
 
     page.mouse.move(5, 5)
-    for _ in range(4):
-        run_commands(runs["calm"].id, ("make check", 1))
+    for number in range(4):
+        run_commands(runs["calm"].id, (f"make check-{number}", 1))
     calm = page.locator(f"#row-{runs['calm'].id}")
     expect(calm).to_contain_text("The last 4 commands failed.")
     expect(rows.nth(1)).to_have_id(f"row-{runs['calm'].id}")

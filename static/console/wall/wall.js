@@ -1,4 +1,5 @@
 // The fleet wall: takes what changed from its socket, a little at a time, and the keyboard.
+import { walkRows } from "../rows.js";
 import { tick } from "../time.js";
 import { Feed } from "./feed.js";
 
@@ -101,17 +102,6 @@ function take(frame) {
 
 for (const name of ["mouseleave", "focusout"]) list.addEventListener(name, () => setTimeout(() => soon([arrange])));
 
-document.addEventListener("keydown", (event) => {
-  const step = { j: 1, k: -1 }[event.key];
-  if (!step || event.ctrlKey || event.metaKey || event.altKey) return;
-  if (document.querySelector("dialog[open]") || event.target.closest?.("input,textarea,select")) return;
-  const rows = [...list.children];
-  const at = rows.findIndex((row) => row.contains(document.activeElement));
-  const next = rows[at < 0 ? (step > 0 ? 0 : rows.length - 1) : Math.min(rows.length - 1, Math.max(0, at + step))];
-  if (!next) return;
-  event.preventDefault();
-  next.querySelector("a.whole").focus();
-  next.scrollIntoView({ block: "nearest" });
-});
+walkRows(() => [...list.children]);
 
 new Feed("/ws/fleet/", take).open();

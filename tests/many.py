@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import orjson
 from django.db import connection
@@ -38,7 +39,8 @@ def fill_sandboxes(account_id: str, *, count: int) -> list[str]:
         for number in range(count)
     ]
     with connection.cursor() as cursor:
-        values = {"account": account_id, "ids": ids, "metadata": metadata, "at": moments}
+        values: dict[str, Any] = {"account": account_id, "ids": ids}
+        values |= {"metadata": metadata, "at": moments}
         cursor.execute(_FILL, values)
         # What autovacuum does by and by.
         cursor.execute("SELECT gin_clean_pending_list('sandbox_text')")

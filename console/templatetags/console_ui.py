@@ -51,7 +51,7 @@ def nav_link(context: Context, name: str, label: str) -> SafeString:
     path = context["request"].path
     here = path == href if href == "/" else path.startswith(href)
     mark = SafeString(' aria-current="page"') if here else ""
-    return format_html('<a href="{}"{}>{}</a>', href, mark, label)
+    return format_html('<a href="{}" data-page="{}"{}>{}</a>', href, name, mark, label)
 
 
 @register.inclusion_tag("console/parts/sandbox_tabs.html", takes_context=True)

@@ -56,7 +56,7 @@ def test_every_filter_finds_what_it_names_by_an_index(account: Cast, ids: list[s
     assert 0.09 * MANY < len(recent) < 0.11 * MANY
     assert recent == newest_first[: len(recent)]
     assert "sandbox_newest" in _plan(account, since=since)
-    states = [{"statuses": [status.value]} for status in Status]
+    states: list[dict[str, Any]] = [{"statuses": [status.value]} for status in Status]
     for narrowed in ({"text": "sbx_"}, {"template": "node-22"}, {"token_id": "tok_1"}, *states):
         assert "Seq Scan" not in _plan(account, **narrowed)
 

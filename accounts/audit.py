@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, get_args
 
@@ -75,10 +75,6 @@ class AuditFilter:
     since: datetime | None = None
     until: datetime | None = None
 
-    @property
-    def is_empty(self) -> bool:
-        return self == AuditFilter()
-
 
 @dataclass(frozen=True, slots=True)
 class AuditPage:
@@ -97,16 +93,28 @@ def audit_page(
     One page looks at no more than ``LOOKED_AT`` entries however rare a match is.
     """
     rows = _older(_dated(_of(account_id), narrowed), before)
-    end = rows.values_list("at", "id")[LOOKED_AT - 1 : LOOKED_AT].first()
+    end = None if _takes_all(narrowed) else _place(rows, LOOKED_AT)
     if end is not None:
-        rows = rows.filter(Q(at__gt=end[0]) | Q(at=end[0], id__gte=end[1]))
+        is_newer = Q(at__gt=end.at) | Q(at=end.at, id__gte=end.id)
+        rows = rows.filter(is_newer, at__gte=end.at)  # the latter is what the index goes by
     found = list(_matching(rows, narrowed)[: size + 1])
     if len(found) > size:
         last = found[size - 1]
         return AuditPage(found[:size], Cursor(last.at, last.id))
     if end is None:
         return AuditPage(found)
-    return AuditPage(found, Cursor(*end), looked_until=end[0])
+    return AuditPage(found, end, looked_until=end.at)
+
+
+def _takes_all(narrowed: AuditFilter) -> bool:
+    """Whether the index alone finds what matches."""
+    return replace(narrowed, since=None, until=None) == AuditFilter()
+
+
+def _place(rows: QuerySet[AuditEntry], number: int) -> Cursor | None:
+    """Of the entry with that number, if there are so many."""
+    found = rows.values_list("at", "id")[number - 1 : number].first()
+    return Cursor(*found) if found else None
 
 
 def audit_newest(account_id: str) -> Cursor | None:

@@ -8,13 +8,15 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.contrib.auth.models import Group
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from accounts.factors import second_step_reset
 from accounts.models import Account, AuditEntry, Plan, Size, User
-from accounts.staff import Recorded
+from accounts.origin import origin_of
+from accounts.staff import Recorded, actor_of
 
 # Nothing here goes by Django's groups: a role in an account says what somebody may do.
 admin.site.unregister(Group)
@@ -88,6 +90,14 @@ class UserAdmin(Recorded):
     search_fields = ("email", "name")
     fields = ("email", "name", "is_active", "is_staff", "date_joined")
     readonly_fields = ("email", "date_joined")
+    actions = ("reset_second_step",)
+
+    @admin.action(description="Take the second step away and end all sessions")
+    def reset_second_step(self, request: HttpRequest, people: QuerySet[User]) -> None:
+        """For who lost their device and their recovery codes."""
+        for user in people:
+            second_step_reset(user=user, actor=actor_of(request), origin=origin_of(request))
+        self.message_user(request, f"{len(people)} sign in by their password alone now.")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """People come by invitation."""

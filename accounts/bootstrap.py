@@ -28,6 +28,8 @@ def account_bootstrap(
     if user is None:
         password = password or secrets.token_urlsafe(12)
         user = user_create(email=email, password=password, name=email.partition("@")[0])
+        user.is_staff = True  # whoever installs it looks after its plans and prices too
+        user.save(update_fields=["is_staff"])
         made |= {"email": user.email, "password": password}
     account = accounts_of(user).first()
     if account is None:

@@ -17,6 +17,7 @@ from accounts.origin import Origin
 from accounts.sealing import opened, sealed
 from accounts.selectors import principal_of_user
 from accounts.services import Invalid, audit_record
+from accounts.sessions import sessions_end_others
 from accounts.tokens import keyed_digest
 from timeline.events import Actor
 
@@ -150,6 +151,27 @@ def _step_of(secret: str, code: str, *, after: int) -> int | None:
         if secrets.compare_digest(totp.generate_otp(step), code)
     ]
     return next((step for step in good if step > after), None)
+
+
+@transaction.atomic
+def second_step_reset(*, user: User, actor: Actor, origin: Origin) -> None:
+    """For somebody who lost what they sign in with: the password alone does it from now on.
+
+    All their sessions end. ``actor`` is who looks after the installation.
+    """
+    Authenticator.objects.filter(user=user).delete()
+    RecoveryCode.objects.filter(user=user).delete()
+    Passkey.objects.filter(user=user).delete()
+    principal = principal_of_user(user=user)
+    audit_record(
+        principal=None,
+        actor=actor,
+        account_id=principal.account_id if principal else None,
+        action="person.second_step_reset",
+        target=user.email,
+        origin=origin,
+    )
+    sessions_end_others(user=user, keep=None, origin=origin)
 
 
 def person_record(user: User, action: str, origin: Origin, **after: object) -> None:

@@ -32,6 +32,7 @@ def test_it_makes_an_installation_that_can_be_used() -> None:
     assert parsed.digest == token.digest
     assert sorted(token.scopes) == ["sandboxes:read", "sandboxes:write"]
     assert Membership.objects.get(user=user).role == "owner"
+    assert user.is_staff
     assert token.account.plan.max_concurrent >= 200
 
 

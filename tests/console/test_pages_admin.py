@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from io import StringIO
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.test import Client
 from playwright.sync_api import Page
 
 from accounts.catalogue import catalogue_install
-from accounts.models import Account, AuditEntry, Plan, Size, User
+from accounts.factors import factors_of
+from accounts.models import Account, AuditEntry, Passkey, Plan, Size, User
 from sandboxes.models import AllowedDomain
 from tests.cast import PASSWORD, Cast
 from tests.console.pages import shot, sign_in, watched
@@ -131,6 +134,28 @@ def test_the_allowlist_takes_bare_names_in_one_spelling(client: Client) -> None:
     client.post(path, {"ports": "443", "http_ports": ""})
     entry = AuditEntry.objects.get(action="staff.changed")
     assert (entry.before, entry.after) == ({"enabled": True}, {"enabled": False})
+
+
+@pytest.mark.parametrize("by", ["admin", "command"])
+def test_a_lost_second_step_is_taken_away_with_all_sessions(
+    client: Client, account: Cast, by: str
+) -> None:
+    user = account.viewer
+    Passkey.objects.create(user=user, name="lost", credential_id=b"1", public_key=b"2")
+    theirs = Client()
+    theirs.force_login(user)
+    if by == "admin":
+        typed = {"action": "reset_second_step", "_selected_action": str(user.pk)}
+        client.post("/admin/accounts/user/", typed)
+    else:
+        call_command("reset_second_step", user.email.upper(), stdout=StringIO())
+        with pytest.raises(CommandError, match="Nobody signs in"):
+            call_command("reset_second_step", "nobody@example.org")
+    assert not factors_of(user).second_step
+    assert theirs.get("/").status_code == 302
+    entry = AuditEntry.objects.get(action="person.second_step_reset")
+    assert (entry.account, entry.target) == (account.account, user.email)
+    assert entry.actor["type"] == {"admin": "person", "command": "system"}[by]
 
 
 def test_nothing_secret_is_shown_and_the_record_is_read_only(client: Client, account: Cast) -> None:

@@ -29,6 +29,7 @@ from tests.console.terminals import (
     watches,
 )
 from tests.stack import Stack
+from tests.waiting import until
 
 #: Resolves in a frame in which nothing is animated: else every echo would wait for a frame more.
 STILL = """() => {
@@ -152,6 +153,9 @@ def test_others_watch_and_take_over(
     second.get_by_role("link", name="Timeline").click()
     taken = second.locator("[data-kind='terminal.taken']")
     expect(taken).to_contain_text(re.compile(r"Owner took over a terminal\s+from Operator"))
+    acts = AuditEntry.objects.filter(account=account.account, action="terminal.taken")
+    until(acts.exists, what="taking over is on the audit record")
+    assert (acts.get().actor["name"], acts.get().target) == ("Owner", sandbox.id)
 
 
 def test_a_viewer_watches_and_a_lowered_role_stops_typing_within_a_second(

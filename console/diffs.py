@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from django.utils.safestring import SafeString
 
-from console.highlighting import highlighted, language_of
+from timeline.highlighting import highlighted, language_of
 
 _RANGE: Final = re.compile(r"@@ -(\d+)(?:,\d+)? \+(\d+)(?:,\d+)? @@")
 

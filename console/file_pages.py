@@ -11,9 +11,9 @@ from asgiref.sync import async_to_sync
 from django.utils.safestring import SafeString
 
 from accounts.policy import Principal
-from console.highlighting import BYTES_LIMIT, highlighted, language_of
 from sandboxes.files import Head, file_head, folder_list, path_stat
 from sandboxes.host.types import Entry, HostError
+from timeline.highlighting import BYTES_LIMIT, highlighted, language_of
 
 #: Where people work; the whole file system comes last, to look at.
 ROOTS: Final = ("/workspace", "/tmp", "/persist", "/")  # noqa: S108 - paths inside the sandbox

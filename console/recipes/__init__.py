@@ -12,7 +12,7 @@ from typing import Final
 
 from django.utils.safestring import SafeString
 
-from console.highlighting import highlighted
+from timeline.highlighting import highlighted
 
 _FOLDER: Final = Path(__file__).parent
 

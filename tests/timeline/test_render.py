@@ -11,8 +11,8 @@ import pytest
 
 from timeline.events import Actor, Event, Kind
 from timeline.frames import rows, utf16_units
-from timeline.highlight import python_html
 from timeline.render import render_row, render_rows, render_stub
+from timeline.templatetags.timeline_rows import python
 
 HOSTILE = "\"><script>alert(1)</script><img src=x onerror='x'>\u202e"
 
@@ -142,20 +142,20 @@ CODE = "def f(x):  # <b>\n    return f'{x}' + \"'\" * 2\n"
     "code", [CODE, "", "\n\n", "!ls 'oops", "é='ü';1", "if x:\n\ty\n  z", "x" * 20_000]
 )
 def test_marked_code_is_the_code(code: str) -> None:
-    marked = python_html(code)
+    marked = python(code)
     assert unescape(re.sub(r"<[^>]*>", "", marked)) == code
     assert {name for name, _ in Elements(marked).found} <= {"span"}
 
 
 def test_code_shows_what_has_no_shape() -> None:
-    marked = python_html("x = 'admin\u202e' # \u2066\x0c\x00 <b>")
+    marked = python("x = 'admin\u202e' # \u2066\x0c\x00 <b>")
     assert not set("\u202e\u2066\x00") & set(marked)
     assert "&lt;b&gt;" in marked
 
 
 def test_code_is_marked_by_what_its_words_are() -> None:
-    marked = python_html(CODE)
-    assert '<span class="t-keyword">def</span>' in marked
-    assert '<span class="t-comment"># &lt;b&gt;</span>' in marked
-    assert '<span class="t-number">2</span>' in marked
-    assert "t-string" in marked
+    marked = python(CODE)
+    assert '<span class="hl-k">def</span>' in marked
+    assert '<span class="hl-c"># &lt;b&gt;</span>' in marked
+    assert '<span class="hl-m">2</span>' in marked
+    assert "hl-s" in marked

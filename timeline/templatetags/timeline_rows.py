@@ -9,12 +9,15 @@ from typing import Any, Final
 from django import template
 from django.utils.safestring import SafeString
 
-from timeline import ansi, highlight, pictures
+from timeline import ansi, pictures
 from timeline.commands import ending_of
+from timeline.highlighting import highlighted
 from timeline.inert import inert as inert_name
 
 register = template.Library()
 
+#: Characters of code that are worth their colours to a page.
+MARKED_CODE: Final = 16 * 1024
 _KIB = 1024
 _SECOND = 1000
 
@@ -90,8 +93,11 @@ def cell_state(status: object) -> str:
 
 @register.filter
 def python(code: object) -> SafeString:
-    """Code with its words marked by what they are."""
-    return highlight.python_html(str(code))
+    """Code with its words marked by what they are; long code is shown plain, as it is in a row that
+    is made for everybody at once."""
+    text = str(code)
+    language = "python" if len(text) <= MARKED_CODE else ""
+    return SafeString("\n".join(highlighted(text, language)))
 
 
 @register.filter

@@ -33,11 +33,12 @@ from accounts.members import password_check
 from accounts.models import Passkey, User
 from accounts.origin import origin_of
 from accounts.passkeys import passkey_add, passkey_ask_new, passkey_remove
+from accounts.policy import Principal
 from accounts.selectors import accounts_of, principal_of_user
 from accounts.services import Invalid
 from accounts.sessions import session_end, session_renamed, sessions_end_others, sessions_of
 from console.sign_in import for_person, note_proof, proved, safe_path, site_of
-from console.signed_in import choose_account, chosen_principal
+from console.signed_in import choose_account
 from console.user_agents import device_of
 from console.views.auth import keep_challenge, spend_challenge
 
@@ -49,8 +50,7 @@ _SECRET = "new_authenticator"  # noqa: S105 - the name of what the session holds
 @for_person
 def you(request: HttpRequest, user: User) -> HttpResponse:
     """All of it, with what can be done about it."""
-    principal = chosen_principal(request)
-    request.principal = principal  # type: ignore[attr-defined]
+    principal: Principal | None = request.principal  # type: ignore[attr-defined]
     sessions = [
         (row, session_mark(row.session_key), device_of(row.user_agent)) for row in sessions_of(user)
     ]

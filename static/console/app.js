@@ -3,8 +3,6 @@ import { exact, tick } from "./time.js";
 
 tick();
 setInterval(tick, 500);
-// On a phone the navigation is wider than the screen.
-document.querySelector(".top nav [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
 document.addEventListener("htmx:afterSettle", () => tick());
 
 // On a phone the main navigation is wider than the screen.

@@ -198,7 +198,9 @@ def test_ones_sign_in_is_changed_after_a_recent_proof_only(account: Cast) -> Non
     told = client.post("/settings/you/passkeys/options/", headers={"accept": "application/json"})
     assert told.status_code == 403
     assert Authenticator.objects.filter(user=account.owner).exists()
-    assert client.post("/settings/you/prove/", {"password": "no"}).status_code == 422
+    wrong = client.post("/settings/you/prove/", {"password": "no"})
+    assert wrong.status_code == 422
+    assert 'href="/audit/"' in wrong.content.decode(), "the navigation is whole on these pages too"
     client.post("/settings/you/prove/", {"password": PASSWORD})
     client.post("/settings/you/authenticator/remove/")
     assert not factors_of(account.owner).second_step

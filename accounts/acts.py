@@ -45,6 +45,7 @@ ACTS: Final[dict[str, str]] = {
     "member.left": "Left the account",
     "token.minted": "Minted a token",
     "token.revoked": "Revoked a token",
+    "token.stopped": "Paused what a token started",
     "device.approved": "Approved a login",
     "device.refused": "Refused a login",
     "sandbox.created": "Created a sandbox",

@@ -157,7 +157,8 @@ class Membership(models.Model):
 class Token(models.Model):
     """A bearer token. Only its lookup key and a keyed digest of its secret are kept.
 
-    ``last_used_*`` may lag behind by a minute: a busy token must not write on every request.
+    ``last_used_*`` may lag behind by a minute: a busy token must not write on every request. What
+    it uses is known from ``watched_from`` on.
     """
 
     id = models.CharField(primary_key=True, max_length=40, default=new_token_id, editable=False)
@@ -174,6 +175,7 @@ class Token(models.Model):
     last_used_at = models.DateTimeField(null=True, blank=True)
     last_used_address = models.GenericIPAddressField(null=True, blank=True)
     last_used_agent = models.CharField(max_length=200, blank=True)
+    watched_from = models.DateTimeField(default=timezone.now)
 
     class Meta:
         indexes: ClassVar[list[models.Index]] = [
@@ -187,6 +189,28 @@ class Token(models.Model):
     def prefix(self) -> str:
         """The public part, by which a person recognises the token."""
         return f"ork_{self.lookup}"
+
+    @property
+    def unused_scopes(self) -> list[str]:
+        """What it was granted and has not used; nothing of one that has done nothing yet."""
+        used = {use.scope for use in self.scope_uses.all()}
+        return [scope for scope in self.scopes if scope not in used] if used else []
+
+
+class ScopeUse(models.Model):
+    """When a token last did something that takes this scope. May lag behind by a minute."""
+
+    token = models.ForeignKey(Token, on_delete=models.CASCADE, related_name="scope_uses")
+    scope = models.CharField(max_length=64)
+    last_at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["token", "scope"], name="scope_use_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.token_id} used {self.scope}"
 
 
 class DeviceLogin(models.Model):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from accounts.uses import scope_used
 from timeline.events import Actor
 
 
@@ -75,6 +76,8 @@ def require(principal: Principal, scope: str) -> None:
     That an object belongs to the account is the selector's part: a foreign one is never found.
     """
     if allows(principal, scope):
+        if principal.token_id is not None:
+            scope_used(principal.token_id, scope)
         return
     if principal.token_id is not None:
         raise Forbidden(

@@ -52,6 +52,7 @@ def tokens_of(account_id: str) -> QuerySet[Token]:
     return (
         Token.objects.filter(account_id=account_id)
         .select_related("created_by")
+        .prefetch_related("scope_uses")
         .annotate(sandboxes_made=Count("sandboxes"))
         .order_by("-created_at", "-id")
     )

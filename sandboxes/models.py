@@ -193,8 +193,8 @@ class Sandbox(models.Model):
     ``turned_at`` is when it last began to run, to be paused or to be resumed; ``snapshot_id`` and
     what follows it tell of the last pause, ``paused_expires_at`` null when it is kept for ever.
     ``budget_eur`` is what the run may cost, null for as much as it likes. While it is paused
-    ``reason`` is ``usage_exhausted``, ``monthly_cap_reached`` or ``budget_reached`` if a rule
-    paused it, else empty.
+    ``reason`` is ``usage_exhausted``, ``monthly_cap_reached``, ``budget_reached`` or
+    ``token_revoked`` if that paused it, else empty.
     ``held_by`` and ``held_at`` say which person holds it still, and since when (holding.py).
     """
 
@@ -336,6 +336,26 @@ class SavedView(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class TokenTouch(models.Model):
+    """That a token did something in a sandbox which it had not made itself, first and last when."""
+
+    token = models.ForeignKey(
+        Token, on_delete=models.CASCADE, related_name="touches", db_index=False
+    )
+    sandbox = models.ForeignKey(Sandbox, on_delete=models.CASCADE, related_name="touches")
+    first_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "token touches"
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["token", "sandbox"], name="touch_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.token_id} was in {self.sandbox_id}"
 
 
 class Snapshot(models.Model):

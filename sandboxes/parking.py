@@ -101,7 +101,7 @@ def _parked(sandbox: Sandbox, kept: PausedSandbox, rule: Rule) -> None:
     pause_end(sandbox_id=sandbox.id, kept=kept)
     audit_record(
         principal=None,
-        actor=Actor("policy", name=rule.policy),
+        actor=rule.actor if rule.actor.type == "person" else Actor("policy", name=rule.policy),
         account_id=sandbox.account_id,
         action="sandbox.paused",
         target=sandbox.id,

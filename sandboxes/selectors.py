@@ -31,7 +31,7 @@ SANDBOX_ID: Final = re.compile(r"sbx_[0-9A-HJKMNP-TV-Z]{26}")
 _ADMISSION: Final = """
 SELECT t.id, t.name, t.lookup, t.account_id, t.scopes,
        t.digest, t.expires_at, t.revoked_at, t.allowed_networks,
-       s.id, s.status, s.reason, s.auto_resume
+       s.id, s.status, s.reason, s.auto_resume, s.token_id
 FROM accounts_token t
 LEFT JOIN sandboxes_sandbox s ON s.id = %s AND s.account_id = t.account_id
 WHERE t.lookup = %s
@@ -62,6 +62,7 @@ class Target:
     status: str
     reason: str
     auto_resume: bool = False
+    token_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -297,6 +297,8 @@ _WHY_PAUSED = {
     "plan, then resume it.",
     "monthly_cap_reached": "The sandbox was paused because the account has spent its cap for this "
     "month; raise it on the Usage page, then resume it.",
+    "token_revoked": "The sandbox was paused when the token that made it was revoked; resume it in "
+    "the console.",
     "budget_reached": "The sandbox was paused because it has cost its budget; raise that in the "
     "console, then resume it.",
 }

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.models import Token
 from accounts.origin import origin_of
-from accounts.policy import USUAL_SCOPES, Principal, Scope, require
+from accounts.policy import USUAL_SCOPES, Principal, Scope, allows, require
 from accounts.selectors import tokens_of
 from accounts.services import Invalid, Minted, token_mint, token_revoke
 from console.forms import EXPIRIES, SCOPES, TokenForm
 from console.signed_in import signed_in
+from sandboxes.blast import token_reach, token_stop
 
 SOON = timedelta(days=7)
 #: What a new token can be put into at once: the template of each, and its name on the page.
@@ -39,7 +41,8 @@ SNIPPETS = [
 def tokens(request: HttpRequest, principal: Principal) -> HttpResponse:
     """The list, and the form that mints one. A new token's text is in this one answer only."""
     require(principal, Scope.TOKENS_READ)
-    form = TokenForm(request.POST or None)
+    narrow = _narrower(request, principal)
+    form = TokenForm(request.POST or None, initial=narrow)
     minted: Minted | None = None
     if request.method == "POST" and form.is_valid():
         try:
@@ -57,6 +60,7 @@ def tokens(request: HttpRequest, principal: Principal) -> HttpResponse:
     now = timezone.now()
     context = {
         "form": form,
+        "narrow": narrow,
         "minted": minted,
         "snippets": SNIPPETS,
         "tokens": tokens_of(principal.account_id),
@@ -67,6 +71,71 @@ def tokens(request: HttpRequest, principal: Principal) -> HttpResponse:
         "soon": now + SOON,
     }
     return render(request, "console/tokens.html", context, status=422 if form.errors else 200)
+
+
+@never_cache
+@require_safe
+@signed_in
+def token(request: HttpRequest, principal: Principal, token_id: str) -> HttpResponse:
+    """One token: what it may do and does, and how far it reaches."""
+    require(principal, Scope.TOKENS_READ)
+    found = _found(principal, token_id)
+    reach = token_reach(found)
+    uses = {use.scope: use.last_at for use in found.scope_uses.all()}
+    now = timezone.now()
+    context = {
+        "token": found,
+        "scopes": [(one, SCOPES.get(Scope(one), ""), uses.get(one)) for one in found.scopes],
+        "reach": reach,
+        "may_revoke": _may_revoke(principal, found),
+        "now": now,
+        "soon": now + SOON,
+    }
+    return render(request, "console/token.html", context)
+
+
+@require_POST
+@signed_in
+def token_stopped(request: HttpRequest, principal: Principal, token_id: str) -> HttpResponse:
+    """Revoke it and pause everything it started; says what became of each."""
+    found = _found(principal, token_id)
+    stopped = token_stop(principal=principal, token_id=found.id, origin=origin_of(request))
+    count = len(stopped.paused)
+    said = f"{found.name} is revoked. {count} running sandbox{'' if count == 1 else 'es'} paused."
+    if stopped.failed:
+        messages.error(request, f"{said} These could not be: {', '.join(stopped.failed)}.")
+    else:
+        messages.success(request, said)
+    return redirect("token", found.id)
+
+
+def _found(principal: Principal, token_id: str) -> Token:
+    rows = Token.objects.select_related("created_by").prefetch_related("scope_uses")
+    wanted = token_id.replace("\x00", "")
+    found = rows.filter(id=wanted, account_id=principal.account_id).first()
+    if found is None:
+        raise Http404("There is no such token in this account.")
+    return found
+
+
+def _may_revoke(principal: Principal, found: Token) -> bool:
+    own = found.created_by_id is not None and found.created_by_id == principal.user_id
+    return allows(principal, Scope.TOKENS_ADMIN) or (own and allows(principal, Scope.TOKENS_WRITE))
+
+
+def _narrower(request: HttpRequest, principal: Principal) -> dict[str, Any] | None:
+    """What to mint instead of the token that ``?narrower=`` names: only what it has used."""
+    token_id = request.GET.get("narrower", "")
+    if request.method == "POST" or not token_id:
+        return None
+    found = _found(principal, token_id)
+    used = {use.scope for use in found.scope_uses.all()}
+    return {
+        "name": found.name,
+        "scopes": [scope for scope in found.scopes if scope in used],
+        "networks": ", ".join(found.allowed_networks),
+        "expires": "90",
+    }
 
 
 @require_POST

@@ -5,25 +5,24 @@ One query answers all three, before anything of the body is looked at.
 
 from __future__ import annotations
 
-import asyncio
-import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import structlog
+from django.db import connection
 from django.http import HttpRequest
 from django.utils import timezone
 from ninja.security.base import AuthBase
 
-from accounts.database import in_database
 from accounts.origin import Origin, origin_of
 from accounts.policy import Principal, Scope, require
-from accounts.services import TOUCH_EVERY, token_touch
+from accounts.services import token_touch
 from accounts.tokens import Parsed, Refused, parse, verify
+from accounts.uses import beside
 from sandboxes.selectors import SANDBOX_ID, Target, admission
 
 _SCHEME: Final = "bearer "
-_REMEMBERED: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ async def admitted(
     if scope is not None:
         require(found.principal, scope)
     structlog.contextvars.bind_contextvars(account_id=found.principal.account_id)
-    _note_use(found.principal, origin)
+    _note_use(found.principal, found.target, origin)
     return Call(found.principal, found.target, origin)
 
 
@@ -107,25 +106,21 @@ def _sandbox_id(path: str) -> str | None:
     return parts[3] if len(parts) > 3 else None
 
 
-_noted: dict[str, float] = {}
-_writing: set[asyncio.Task[None]] = set()
-
-
-def _note_use(principal: Principal, origin: Origin) -> None:
-    """Last used is written beside the request, not in it, and not for every one."""
+def _note_use(principal: Principal, target: Target | None, origin: Origin) -> None:
+    """When it was last used and in what, written beside the request."""
     token_id = principal.token_id or ""
-    now = time.monotonic()
-    if now - _noted.get(token_id, -1e9) < TOUCH_EVERY.total_seconds():
-        return
-    if len(_noted) >= _REMEMBERED:
-        _noted.clear()
-    _noted[token_id] = now
-    task = asyncio.create_task(in_database(token_touch, token_id=token_id, origin=origin))
-    _writing.add(task)
-    task.add_done_callback(_written)
+    beside(("token", token_id), partial(token_touch, token_id=token_id, origin=origin))
+    if target is not None and target.token_id != token_id:
+        beside(("touch", token_id, target.id), partial(_touched, token_id, target.id))
 
 
-def _written(task: asyncio.Task[None]) -> None:
-    _writing.discard(task)
-    if not task.cancelled():
-        task.exception()  # a database that is away says so in the request itself
+_TOUCHED: Final = """
+INSERT INTO sandboxes_tokentouch (token_id, sandbox_id, first_at, last_at)
+VALUES (%s, %s, now(), now())
+ON CONFLICT (token_id, sandbox_id) DO UPDATE SET last_at = EXCLUDED.last_at
+"""
+
+
+def _touched(token_id: str, sandbox_id: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(_TOUCHED, [token_id, sandbox_id])

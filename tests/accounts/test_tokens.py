@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import zlib
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -108,3 +111,17 @@ def test_allowed_networks_keep_others_out(address: str, good: bool) -> None:
     else:
         with pytest.raises(Refused, match="network address"):
             verify(parsed, fenced, address=address, now=NOW)
+
+
+def test_what_the_documents_tell_a_scanner_finds_every_token_and_its_checksum() -> None:
+    text = (Path(__file__).parents[2] / "docs/tokens.md").read_text()
+    shape = re.search(r"```\n(.+ork_.+)\n```", text)
+    assert shape
+    digits = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    for token in (fresh().text for _ in range(50)):
+        (found,) = re.findall(shape[1], f'key = "{token}"; # next')
+        assert found == token
+        value = 0
+        for character in token[-6:]:
+            value = value * 62 + digits.index(character)
+        assert value == zlib.crc32(token[:-6].encode())

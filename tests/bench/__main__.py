@@ -31,6 +31,7 @@ def main() -> int:
         speed,
         terminals,
         timelines,
+        tokens,
         transfers,
         usage,
         volumes,
@@ -51,7 +52,7 @@ def main() -> int:
             transfers,
             metering,
         ),
-        *(terminals, timelines, usage),
+        *(terminals, timelines, usage, tokens),
     )
     measurements = {name: run for part in parts for name, run in part.MEASUREMENTS.items()}
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)

@@ -132,6 +132,10 @@ def test_files_and_terminals_open_at_the_moment_of_the_strip(
     expect(page.locator(".written")).to_contain_text("early.txt")
     expect(page.locator(".written")).not_to_contain_text("late.txt")
 
+    beside = page.context.new_page()
+    beside.goto(page.url)
+    expect(beside.locator(".written")).to_contain_text("early.txt")
+
     page.go_back()
     expect(page.locator("#timeline")).to_have_attribute("data-live", "live")
     expect(page.locator(".strip")).not_to_have_attribute("data-empty", "")
@@ -139,3 +143,6 @@ def test_files_and_terminals_open_at_the_moment_of_the_strip(
     expect(files).to_have_attribute("href", re.compile(r"/files/\?at=\d+$"))
     page.keyboard.press("End")
     expect(files).to_have_attribute("href", re.compile(r"/files/$"))
+    expect(beside.locator(".written")).to_contain_text("late.txt")
+    page.keyboard.press("Home")
+    expect(beside.get_by_text("Nothing had been written yet")).to_be_visible()

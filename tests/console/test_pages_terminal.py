@@ -96,6 +96,11 @@ def test_a_person_types_reloads_and_finds_it_all_recorded(
     lines = downloading.value.path().read_bytes().splitlines()
     assert orjson.loads(lines[0])["version"] == 2
     assert any("resized" in str(orjson.loads(line)[2]) for line in lines[1:])
+    beside = page.context.new_page()
+    beside.goto(f"/sandboxes/{sandbox.id}/")
+    expect(beside.locator(".strip")).not_to_have_attribute("data-empty", "")
+    beside.get_by_role("slider", name="Moment of the run").press("Home")
+    expect(page.locator("[data-part=clock]")).to_have_text(re.compile(r"^0:00 /"))
     assert complaints == []
     actions = AuditEntry.objects.filter(target=sandbox.id).values_list("action", flat=True)
     assert "terminal.opened" in actions

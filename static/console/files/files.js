@@ -1,5 +1,7 @@
 // The Files tab beyond links and forms: the tree's keys, the editor's, and uploads.
 import { say } from "../app.js";
+import { now } from "../time.js";
+import { follow } from "../timeline/beside.js";
 import { keys } from "../timeline/keys.js";
 import { Tree } from "./tree.js";
 import { listen } from "./upload.js";
@@ -21,6 +23,12 @@ document.addEventListener("file-saved", () => {
 pane.addEventListener("htmx:afterSettle", () => {
   tree?.select(shown());
   pane.querySelector("[autofocus]:not(dialog *)")?.focus();
+});
+
+// A list of the past moves with the timeline in a window beside it; files as they are now stay.
+follow(root.dataset.sandbox, (at) => {
+  if (!pane.querySelector("[data-past]")) return undefined;
+  return window.htmx.ajax("GET", `${location.pathname}?at=${Math.round(at ?? now())}`, { target: "#file-pane" });
 });
 
 // --- the editor --------------------------------------------------------------------------------

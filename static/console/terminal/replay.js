@@ -1,4 +1,5 @@
 // A recording in the page: its controls, and the screen that it plays on.
+import { follow } from "../timeline/beside.js";
 import { parse, Player } from "./player.js";
 import { shrinkTo } from "./screen.js";
 
@@ -52,4 +53,8 @@ export async function replay(root, part, { terminal, room }) {
   // The moment that the timeline stood at; else what it ended with, which is what most people look for.
   player.seek(root.dataset.second ? player.placeOf(Number(root.dataset.second)) : player.length);
   paint();
+  follow(root.dataset.sandbox, (at) => {
+    player.pause();
+    player.seek(at === null ? player.length : player.placeOf(at / 1e3 - Number(root.dataset.opened) / 1e6));
+  });
 }

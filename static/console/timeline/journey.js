@@ -1,5 +1,6 @@
 // Back and forth in a run: the strip and the replay move the timeline, and follow it.
 import { millis, showAt } from "../time.js";
+import { teller } from "./beside.js";
 import { page } from "./pages.js";
 import { parse } from "./rows.js";
 import { Strip } from "./strip.js";
@@ -12,6 +13,7 @@ export class Journey {
     this.root = root;
     this.line = line;
     this.quiet = 0;
+    this.beside = teller(root.dataset.sandbox);
     this.part = (name) => root.querySelector(`[data-part="${name}"]`);
     this.strip = new Strip(this.part("strip"), { seek: (at) => this.seek(at), live: () => line.live() });
     this.replay = { active: false, playing: false, stop() {}, pause() {} }; // until the first one
@@ -174,6 +176,7 @@ export class Journey {
   #tell(at) {
     clearTimeout(this.leading);
     this.leading = setTimeout(() => this.#lead(at), 100);
+    this.beside(at);
     const detail = { at, live: at === null, playing: this.replay.playing };
     this.root.dispatchEvent(new CustomEvent("playhead", { bubbles: true, detail }));
   }

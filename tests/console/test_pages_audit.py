@@ -292,7 +292,7 @@ def test_the_record_in_a_browser(page: Page, account: Cast) -> None:
     wanted = shown.evaluate(f"e => {zone}.format(new Date(e.dateTime))")
     expect(shown).to_have_text(wanted)
     shot(page, "audit")
-    page.get_by_label("Action").select_option("token")
+    page.get_by_label("Action", exact=True).select_option("token")
     expect(page).to_have_url(re.compile(r"/audit/\?action=token$"))
     expect(page.locator(".audit li")).to_have_count(2)
     page.get_by_label("Search the record").fill("nothing like it")

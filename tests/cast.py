@@ -46,34 +46,32 @@ class Cast:
 
         Without ``started_at``, or the reaper would ask the host for it.
         """
-        row = self.sandbox_row(status=Status.RUNNING)
-        values = {"expires_at": timezone.now() + timedelta(hours=1), "started_at": None, **changes}
-        Sandbox.objects.filter(id=row.id).update(**values)
-        row.refresh_from_db()
-        return row
+        values = {"expires_at": timezone.now() + timedelta(hours=1), "started_at": None}
+        return self.sandbox_row(**{"status": Status.RUNNING, **values, **changes})
 
-    def sandbox_row(self, *, status: Status, ended_at: datetime | None = None) -> Sandbox:
+    def sandbox_row(
+        self, *, status: Status, ended_at: datetime | None = None, **changes: Any
+    ) -> Sandbox:
         """A row without anything on a host."""
         now = timezone.now()
-        return Sandbox.objects.create(
-            account=self.account,
-            actor={"type": "system"},
-            status=status,
-            template="debian-12",
-            size="small",
-            cpu=1,
-            memory_mb=1024,
-            disk_mb=1024,
-            network="off",
-            region="local",
-            node_id="local",
-            timeout_seconds=60,
-            on_timeout="kill",
-            expires_at=now,
-            ended_at=ended_at,
-            started_at=now,
-            reason="expired" if ended_at else "",
-        )
+        values = {
+            "actor": {"type": "system"},
+            "template": "debian-12",
+            "size": "small",
+            "cpu": 1,
+            "memory_mb": 1024,
+            "disk_mb": 1024,
+            "network": "off",
+            "region": "local",
+            "node_id": "local",
+            "timeout_seconds": 60,
+            "on_timeout": "kill",
+            "expires_at": now,
+            "started_at": now,
+            "reason": "expired" if ended_at else "",
+        }
+        values |= {"account": self.account, "status": status, "ended_at": ended_at}
+        return Sandbox.objects.create(**{**values, **changes})
 
     def mint(self, *, name: str = "test", scopes: Sequence[str] = TOKEN_SCOPES) -> Minted:
         """A token of the owner's; ``.text`` is what a client sends."""

@@ -1,7 +1,7 @@
 """One painter for each account that somebody looks at; its viewers share every frame.
 
-A round begins once a second at most, and takes a tenth of the time at most: a wall that is dear to
-paint is painted less often. With nobody looking nothing is read.
+A round begins once a second at most, and takes a tenth of a processor at most: a wall that is dear
+to paint is painted less often. With nobody looking nothing is read.
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ class Wall:
         self._task: asyncio.Task[None] | None = None
         self._whole: tuple[int, str] = (0, "")
         self._lock = asyncio.Lock()
+        self._worked = 0.0  # seconds of processor that the last round took here
 
     @property
     def picture(self) -> Picture:
@@ -104,13 +105,14 @@ class Wall:
             began = time.monotonic()
             frame = await self._round()
             took = time.monotonic() - began
+            rest = max(ROUND_SECONDS - took, took, self._worked * (1 / SHARE - 1))
             if frame is None and time.monotonic() - told_at >= BEAT_SECONDS:
                 frame = BEAT
             if frame is not None:
                 told_at = time.monotonic()
                 for viewer in self._viewers:
                     viewer.offer(frame)
-            await asyncio.sleep(max(ROUND_SECONDS - took, took * (1 / SHARE - 1)))
+            await asyncio.sleep(rest)
 
     async def _round(self) -> str | None:
         before = self.picture
@@ -123,7 +125,11 @@ class Wall:
         return BEHIND
 
     def _paint(self, before: Picture) -> str | None:
-        return self._painter.paint().frame_since(before)
+        began = time.thread_time()
+        try:
+            return self._painter.paint().frame_since(before)
+        finally:
+            self._worked = time.thread_time() - began
 
 
 class Walls:

@@ -21,6 +21,7 @@ def main() -> int:
     from tests.bench import (
         code,
         events,
+        fleet,
         isolation,
         mcp,
         memory,
@@ -52,7 +53,7 @@ def main() -> int:
             transfers,
             metering,
         ),
-        *(terminals, timelines, usage, tokens),
+        *(terminals, timelines, fleet, usage, tokens),
     )
     measurements = {name: run for part in parts for name, run in part.MEASUREMENTS.items()}
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)

@@ -5,6 +5,7 @@ export class Tree {
   constructor(list, address) {
     this.list = list;
     this.address = address;
+    this.asked = new WeakMap(); // how often a folder was asked for
     list.addEventListener("click", (event) => this.#clicked(event), true);
     list.addEventListener("keydown", (event) => this.#pressed(event));
     this.#reachable(list.querySelector("[aria-selected=true]") ?? this.items[0]);
@@ -55,12 +56,16 @@ export class Tree {
     if (item.getAttribute("aria-expanded") === "true") item.setAttribute("aria-expanded", "false");
   }
 
+  // Of several answers about one folder the one that was asked for last counts, whichever comes last.
   async #fill(group, item, after) {
+    const asked = (this.asked.get(group) ?? 0) + (after ? 0 : 1);
+    this.asked.set(group, asked);
     const level = Number(item.dataset.level) + 1;
     const query = new URLSearchParams({ path: item.dataset.path, level, after });
     const answer = await fetch(`${this.address}?${query}`, { credentials: "same-origin", headers: { "HX-Request": "true" } }).catch(() => null);
     if (!answer?.ok) return false;
     const html = await answer.text();
+    if (this.asked.get(group) !== asked) return true;
     if (after) group.lastElementChild?.remove();
     else group.replaceChildren();
     group.insertAdjacentHTML("beforeend", html);

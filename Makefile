@@ -1,7 +1,7 @@
 # Everything a newcomer and a developer type. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status demo test lint fmt lock frontend bench docs clean install-tests
+.PHONY: help up down status backup restore demo test lint fmt lock frontend bench docs clean install-tests
 
 # The system's own Python first: the servers' user can reach it wherever a home folder is closed.
 PYTHON ?= $(shell for each in /usr/bin/python3 python3.13 python3.12 python3.11 python3; do \
@@ -12,7 +12,7 @@ NO_PYTHON = Python 3.11, 3.12 or 3.13 is needed and none is here. On Debian: apt
 LAUNCH = $(or $(PYTHON),$(error $(NO_PYTHON))) -m console.launch
 BIN = .venv/bin
 CODE = accounts clients console sandboxes timeline tests manage.py
-export PORT HOST DATA DETACH BASE_URL
+export PORT HOST DATA DETACH BASE_URL SERVERS WORKERS TO FROM
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,12 @@ down: ## stop what `make up` started
 
 status: ## tell what runs
 	@$(LAUNCH) status
+
+backup: ## write the database and the secrets into one file (TO=file.tar or a folder)
+	@$(LAUNCH) backup
+
+restore: ## put a backup into a clean database (FROM=file.tar DATA=folder)
+	@$(LAUNCH) restore
 
 demo: ## an agent-like session through the official client, to watch in the console
 	@test -r $(or $(DATA),var)/dev.env || { echo "Start it first, in another terminal: make up"; exit 1; }

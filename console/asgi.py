@@ -17,6 +17,7 @@ from django.conf import settings
 
 from console.api_handler import ApiHandler
 from console.asgi_types import App, Receive, Scope, Send
+from console.forwarded import Forwarded, networks
 from console.interim import Interim
 from console.mcp_endpoint import PATH as MCP_PATH
 from console.mcp_endpoint import McpEndpoint
@@ -69,4 +70,5 @@ console = ProtocolTypeRouter(
     }
 )
 # Names of previews are told apart first: nothing of the console answers to them.
-application = Counted(Previews(console), log_requests=settings.ORKESTR_LOG_REQUESTS)
+counted = Counted(Previews(console), log_requests=settings.ORKESTR_LOG_REQUESTS)
+application = Forwarded(counted, trusted=networks(settings.ORKESTR_TRUSTED_PROXIES))

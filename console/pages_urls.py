@@ -166,4 +166,5 @@ urlpatterns = [
     path("device/", device.device, name="device"),
     path("docs/", docs.docs, name="docs"),
     path("docs/api/", docs.docs_api, name="docs-api"),
+    path("docs/handbook/<slug:name>/", docs.handbook, name="handbook"),
 ]

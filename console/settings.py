@@ -134,6 +134,10 @@ CHANNEL_LAYERS: dict[str, Any] = {
 # Told of stored `sandbox.*` events, so that rows follow what the host did by itself.
 TIMELINE_OBSERVERS = ["sandboxes.observers.observe"]
 
+# --- who stands in front -----------------------------------------------------------------------
+# Reverse proxies whose X-Forwarded-For is believed: addresses and networks, separated by commas.
+ORKESTR_TRUSTED_PROXIES: list[str] = env.list("ORKESTR_TRUSTED_PROXIES", default=[])
+
 # --- what operators look at --------------------------------------------------------------------
 # Who may read /metrics besides this machine itself, sent as a bearer.
 ORKESTR_METRICS_TOKEN = env.str("ORKESTR_METRICS_TOKEN", default="")

@@ -1,4 +1,4 @@
-"""`python3 -m console.launch up | down | status | install-tests`."""
+"""`python3 -m console.launch up | down | status | backup | restore | install-tests`."""
 
 from __future__ import annotations
 
@@ -36,10 +36,16 @@ def _run(command: str, options: Options) -> int:
         from console.launch import second
 
         return second.run(options, detach=os.environ.get("DETACH", "") not in {"", "0"})
+    if command in {"run-backup", "run-restore"}:
+        from console.launch import keeping
+
+        return keeping.COMMANDS[command](options, os.environ)
     commands = {
         "up": first.up,
         "down": first.down,
         "status": first.status,
+        "backup": first.backup,
+        "restore": first.restore,
         "install-tests": first.install_tests,
     }
     if command not in commands:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import urllib.request
 
 from console.launch import checks, environment, leftovers, node, packages, venv
@@ -17,7 +18,7 @@ from console.launch.say import Problem, line
 _PASSED_BY_SUDO = (
     "PORT HOST DATA DETACH DATABASE_URL REDIS_URL LANG LC_ALL TZ SSL_CERT_FILE http_proxy "
     "https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY ORKESTR_TEMPLATES_DIR BASE_URL "
-    "ORKESTR_DEBUG ORKESTR_LOG_JSON ORKESTR_ALLOWED_HOSTS ORKESTR_ISOLATION"
+    "ORKESTR_DEBUG ORKESTR_LOG_JSON ORKESTR_ALLOWED_HOSTS ORKESTR_ISOLATION TO FROM WORKERS SERVERS"
 )
 _NOT_RUNNING = 3  # what `status` of an init script answers
 
@@ -33,6 +34,26 @@ def up(options: Options) -> int:
     install(options, lock="base.txt")
     checks.readable(options.layout)
     _become_root(options, "run")
+    raise AssertionError("unreachable")
+
+
+def backup(options: Options) -> int:
+    """Becomes the stage that writes it."""
+    return _keep(options, "run-backup")
+
+
+def restore(options: Options) -> int:
+    """Becomes the stage that reads it; on a machine where nothing is installed yet, too."""
+    _as_root_or_sudo()
+    install(options, lock="base.txt")
+    return _keep(options, "run-restore")
+
+
+def _keep(options: Options, command: str) -> int:
+    _as_root_or_sudo()
+    if not options.layout.venv_python.exists():
+        raise Problem("Nothing is installed here.", advice="Run `make up` once first.")
+    _become_root(options, command)
     raise AssertionError("unreachable")
 
 
@@ -78,17 +99,28 @@ def _end_sandboxes(options: Options) -> None:
 def status(options: Options) -> int:
     """0 when all runs and answers, else 3."""
     records = Records(options.layout.pids)
-    names = ("supervisor", "postgres", "valkey", "host", "worker", "beat", "asgi")
+    more = [name for name in leftovers.find(options.layout) if name[-1:].isdigit()]
+    names = ("supervisor", "postgres", "valkey", "host", "worker", "beat", "asgi", *sorted(more))
     found = {name: records.living(name) for name in names}
     for name, identity in found.items():
         state = f"up {age_seconds(identity):8.0f} s   pid {identity.pid}" if identity else "–"
         line(f"  {name:<12} {state}")
     kept = environment.read_env(options.layout.dev_env)
     address = kept.get("ORKESTR_BASE_URL", options.base_url)
-    parts = _readiness(address)
+    parts = _settled(address) if found["supervisor"] else _readiness(address)
     line(f"\n  {address}   " + "  ".join(f"{key}: {parts[key]}" for key in sorted(parts)))
     is_well = found["supervisor"] is not None and set(parts.values()) == {"ok"}
     return 0 if is_well else _NOT_RUNNING
+
+
+def _settled(address: str) -> dict[str, str]:
+    """After a start it takes a moment until beat's first round was run."""
+    for _ in range(10):
+        parts = _readiness(address)
+        if set(parts.values()) == {"ok"}:
+            break
+        time.sleep(1)
+    return parts
 
 
 def _readiness(address: str) -> dict[str, str]:
@@ -109,7 +141,7 @@ def _as_root_or_sudo() -> None:
 
 def _become_root(options: Options, command: str) -> None:
     """Never returns."""
-    python = options.layout.venv_python if command == "run" else sys.executable
+    python = options.layout.venv_python if command.startswith("run") else sys.executable
     argv = [str(python), "-m", "console.launch", command]
     if os.geteuid() != 0:
         argv = ["sudo", f"--preserve-env={_PASSED_BY_SUDO.replace(' ', ',')}", *argv]

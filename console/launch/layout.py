@@ -13,6 +13,7 @@ from console.launch.say import Problem
 SERVICE_USER = "orkestr"
 EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared with what was asked for
 _HIGHEST_PORT = 65535
+_MOST = 64  # processes of a kind
 _LOWEST_PORT = 1024  # below it the unprivileged server may not listen
 
 
@@ -95,6 +96,8 @@ class Options:
     database_url: str
     redis_url: str
     base_url: str
+    servers: int = 1
+    workers: int = 1
 
     @property
     def is_postgres_embedded(self) -> bool:
@@ -119,6 +122,8 @@ def options_from(environ: Mapping[str, str], *, root: Path) -> Options:
         database_url=environ.get("DATABASE_URL", ""),
         redis_url=environ.get("REDIS_URL", ""),
         # Not ORKESTR_BASE_URL: who has sourced some dev.env means that instance, not this one.
+        servers=_count(environ, "SERVERS"),
+        workers=_count(environ, "WORKERS"),
         base_url=(environ.get("BASE_URL") or f"http://{_address(host)}:{port}").rstrip("/"),
     )
 
@@ -134,6 +139,15 @@ def _port(text: str) -> int:
     raise Problem(
         f"PORT={text} is not a port the unprivileged server may listen on.",
         advice=f"Take one from {_LOWEST_PORT} to {_HIGHEST_PORT}: PORT=9000 make up",
+    )
+
+
+def _count(environ: Mapping[str, str], name: str) -> int:
+    text = environ.get(name) or "1"
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= _MOST:
+        return int(text)
+    raise Problem(
+        f"{name}={text} is not a number from 1 to {_MOST}.", advice=f"For instance: {name}=2"
     )
 
 

@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import signal
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -63,10 +64,11 @@ def host(layout: Layout, env: Mapping[str, str]) -> Part:
     )
 
 
-def asgi(options: Options, env: Mapping[str, str]) -> Part:
+def asgi(options: Options, env: Mapping[str, str], *, name: str = "asgi") -> Part:
+    """One web server; ``options`` says where it listens."""
     listen = ["--host", options.host, "--port", str(options.port)]
     return Part(
-        name="asgi",
+        name=name,
         argv=[str(options.layout.venv_python), "-m", "console.server", *listen],
         env={**environment.of_counted(options.layout, env), "ORKESTR_DATABASE_POOL": "1"},
         as_root=False,
@@ -108,6 +110,8 @@ def beat(layout: Layout, env: Mapping[str, str]) -> Part:
 def all_parts(options: Options, *, secret: Mapping[str, str]) -> list[Part]:
     """What runs after the database is prepared.
 
+    Further web servers listen on the ports that follow, for a proxy to share requests among.
+
     The host is started after the workers so that it is stopped before them: what it says about
     the end of its sandboxes is still stored.
     """
@@ -115,9 +119,14 @@ def all_parts(options: Options, *, secret: Mapping[str, str]) -> list[Part]:
     env = environment.of_services(options, secret=secret)
     return [
         worker(layout, env),
+        *(worker(layout, env, name=f"worker-{n}") for n in range(2, options.workers + 1)),
         beat(layout, env),
         host(layout, environment.of_host(options)),
         asgi(options, env),
+        *(
+            asgi(replace(options, port=options.port + n - 1), env, name=f"asgi-{n}")
+            for n in range(2, options.servers + 1)
+        ),
     ]
 
 

@@ -50,7 +50,8 @@ def run(options: Options, *, detach: bool) -> int:
 
 def _bring_up(options: Options, supervisor: Supervisor) -> None:
     layout = options.layout
-    checks.port(options.host, options.port)
+    for port in range(options.port, options.port + options.servers):
+        checks.port(options.host, port)
     secret = environment.instance_secrets(layout)
     env = environment.of_services(options, secret=secret)
     _build_templates(options, supervisor.stopping)

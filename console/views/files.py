@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils.http import urlencode
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from accounts.policy import Forbidden, Principal, Scope, require
+from accounts.policy import Principal, Scope, require
 from console import file_pages
 from console.diffs import diff_lines
 from console.file_pages import Where, clean
@@ -142,6 +142,7 @@ def _change(do: Doing) -> Any:
     @signed_in
     @functools.wraps(do)
     def view(request: HttpRequest, principal: Principal, sandbox_id: str) -> HttpResponse:
+        require(principal, Scope.SANDBOXES_WRITE)
         try:
             path, changed = do(request, principal, sandbox_id)
         except SandboxNotFound:
@@ -255,13 +256,14 @@ async def _make_file_of(
 @signed_in
 def link(request: HttpRequest, principal: Principal, sandbox_id: str) -> HttpResponse:
     """Where a script sends a file of any size to, and whether something is there already."""
+    require(principal, Scope.SANDBOXES_WRITE)
     try:
         path = joined(clean(request.POST.get("path", "")), request.POST.get("name", ""))
         stat = async_to_sync(path_stat)(principal=principal, sandbox_id=sandbox_id, path=path)
         made = _link(principal, sandbox_id, "PUT", path)
     except SandboxNotFound:
         raise
-    except (HostError, SandboxError, Forbidden) as error:
+    except (HostError, SandboxError) as error:
         return JsonResponse({"message": str(error)}, status=422)
     return JsonResponse({"url": made, "exists": stat.exists, "is_folder": stat.is_dir})
 

@@ -29,10 +29,11 @@ from sandboxes.models import MaskingPattern
 @signed_in
 def masking(request: HttpRequest, principal: Principal) -> HttpResponse:
     """The list, and the form that adds or changes one. Everybody in the account may read it."""
-    require(principal, Scope.SANDBOXES_READ)
+    posts = request.method == "POST"
+    require(principal, Scope.SETTINGS_WRITE if posts else Scope.SANDBOXES_READ)
     patterns = patterns_of(principal.account_id)
     form = MaskingPatternForm(request.POST or None)
-    if request.method == "POST" and form.is_valid() and _saved(request, principal, form):
+    if posts and form.is_valid() and _saved(request, principal, form):
         return redirect("settings-masking")
     context = {
         "form": form,

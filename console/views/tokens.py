@@ -40,7 +40,7 @@ SNIPPETS = [
 @signed_in
 def tokens(request: HttpRequest, principal: Principal) -> HttpResponse:
     """The list, and the form that mints one. A new token's text is in this one answer only."""
-    require(principal, Scope.TOKENS_READ)
+    require(principal, Scope.TOKENS_WRITE if request.method == "POST" else Scope.TOKENS_READ)
     narrow = _narrower(request, principal)
     form = TokenForm(request.POST or None, initial=narrow)
     minted: Minted | None = None

@@ -38,10 +38,11 @@ _LIMITS = {"failures_max": FAILURES_MAX, "attempts_max": ATTEMPTS, "keep_days": 
 @signed_in
 def webhooks(request: HttpRequest, principal: Principal) -> HttpResponse:
     """All of the account's, and the form that adds one. A new secret is in this one answer only."""
-    require(principal, Scope.SANDBOXES_READ)
+    posts = request.method == "POST"
+    require(principal, Scope.SANDBOXES_WRITE if posts else Scope.SANDBOXES_READ)
     form = WebhookForm(request.POST or None)
     shown: Shown | None = None
-    if request.method == "POST" and form.is_valid():
+    if posts and form.is_valid():
         try:
             shown = async_to_sync(services.webhook_create)(
                 principal=principal,
@@ -143,6 +144,7 @@ def replay(
     request: HttpRequest, principal: Principal, webhook_id: str, delivery_id: str
 ) -> HttpResponse:
     """Send the same body once more; leads to the new delivery."""
+    require(principal, Scope.SANDBOXES_WRITE)
     hook = _found(principal, webhook_id)
     try:
         found = delivery_for(hook=hook, delivery_id=delivery_id)

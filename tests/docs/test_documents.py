@@ -53,6 +53,38 @@ def test_every_variable_the_code_reads_is_described() -> None:
     assert not missing, f"docs/architecture.md does not describe {missing}"
 
 
+def test_every_variable_that_is_described_is_read() -> None:
+    sources = [path for folder in CODE for path in (ROOT / folder).rglob("*.*") if path.is_file()]
+    code = "\n".join(path.read_text(errors="replace") for path in sources)
+    for document in DOCUMENTS:
+        for name in set(re.findall(r"\bORKESTR_[A-Z_]+[A-Z]\b", document.read_text())):
+            assert name in code, f"{document.name} describes {name}"
+
+
+def test_every_setting_that_is_described_passes_make_up() -> None:
+    """Whoever sets one in front of `make up` must not find that it was dropped on the way."""
+    passed = (ROOT / "console/launch/environment.py").read_text()
+    passed += (ROOT / "console/launch/layout.py").read_text()
+    settings = (ROOT / "console/settings.py").read_text()
+    missing = {name for name in _VARIABLE.findall(settings) if f'"{name}"' not in passed}
+    assert missing <= {"ORKESTR_DATABASE_POOL"}, missing
+
+
+def test_what_the_handbook_types_for_make_is_passed_on() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    passed = set(re.findall(r"^export (?!ORKESTR)(.*)$", makefile, re.MULTILINE)[0].split())
+    text = (ROOT / "docs/operating.md").read_text()
+    named = set(re.findall(r"\b([A-Z]{2,}(?:_[A-Z]+)*)=", text)) - {"DATABASE_URL", "REDIS_URL"}
+    own = {name for name in named if not name.startswith("ORKESTR_")}
+    assert {"DATA", "SERVERS", "WORKERS", "TO", "FROM"} <= own <= passed
+
+
+def test_every_alert_is_explained() -> None:
+    rules = (ROOT / "deploy/alerts.yml").read_text()
+    text = (ROOT / "docs/operating.md").read_text()
+    assert set(re.findall(r"alert: (\w+)", rules)) == set(re.findall(r"`(Orkestr\w+)`", text))
+
+
 def test_every_metric_that_is_named_exists() -> None:
     """And each that exists is described."""
     sources = [path for folder in CODE for path in (ROOT / folder).rglob("*.py")]

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -95,7 +96,10 @@ def _host_share(bench: Bench) -> float:
 def _used(process: psutil.Process) -> float:
     """Its processor time and that of its children, in seconds."""
     times = process.cpu_times()
-    children = sum(sum(child.cpu_times()[:2]) for child in process.children(recursive=True))
+    children = 0.0
+    for child in process.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it has ended since it was listed
+            children += sum(child.cpu_times()[:2])
     return times.user + times.system + children
 
 

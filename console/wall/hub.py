@@ -138,6 +138,11 @@ class Walls:
     def __init__(self) -> None:
         self._walls: dict[str, Wall] = {}
 
+    @property
+    def is_watching(self) -> bool:
+        """Whether any wall is kept current."""
+        return bool(self._walls)
+
     @contextmanager
     def watch(self, account_id: str) -> Iterator[Viewer]:
         """A viewer of that account's wall, whose first frame is all of it."""

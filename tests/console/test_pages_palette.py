@@ -13,6 +13,21 @@ from tests.cast import Cast
 from tests.console.pages import open_timeline, shot, sign_in, watched
 
 
+def test_the_search_stays_in_the_account(account: Cast, other_account: Cast) -> None:
+    mine = account.running_sandbox(metadata={"run": "needle \u202e <b>"})
+    other_account.running_sandbox(metadata={"run": "needle"})
+    Sandbox.objects.filter(id=account.ended_sandbox()).update(status=Status.FAILED)
+    client = Client()
+    assert client.get("/palette/").status_code == 302
+    client.force_login(account.viewer)
+    found = client.get("/palette/", {"q": "NEEDLE"}).json()["items"]
+    assert [item["href"] for item in found] == [f"/sandboxes/{mine.id}/"]
+    assert "\u202e" not in found[0]["sub"]
+    assert len(client.get("/palette/").json()["items"]) == 2
+    shortened = client.get("/palette/", {"q": f"sbx_…{mine.id[-8:]}"}).json()["items"]
+    assert [item["href"] for item in shortened] == [f"/sandboxes/{mine.id}/"]
+
+
 def test_everything_is_reached_by_keyboard(page: Page, account: Cast) -> None:
     complaints = watched(page)
     run = account.running_sandbox(metadata={"agent_run": "r_4711", "team": "search"})
@@ -96,18 +111,3 @@ def test_a_viewer_is_offered_no_act(page: Page, account: Cast) -> None:
     palette = page.get_by_role("dialog", name="Command palette")
     expect(palette.get_by_role("group", name="Go to")).to_contain_text("Running sandboxes")
     expect(palette).not_to_contain_text("New sandbox")
-
-
-def test_the_search_stays_in_the_account(account: Cast, other_account: Cast) -> None:
-    mine = account.running_sandbox(metadata={"run": "needle \u202e <b>"})
-    other_account.running_sandbox(metadata={"run": "needle"})
-    Sandbox.objects.filter(id=account.ended_sandbox()).update(status=Status.FAILED)
-    client = Client()
-    assert client.get("/palette/").status_code == 302
-    client.force_login(account.viewer)
-    found = client.get("/palette/", {"q": "NEEDLE"}).json()["items"]
-    assert [item["href"] for item in found] == [f"/sandboxes/{mine.id}/"]
-    assert "\u202e" not in found[0]["sub"]
-    assert len(client.get("/palette/").json()["items"]) == 2
-    shortened = client.get("/palette/", {"q": f"sbx_…{mine.id[-8:]}"}).json()["items"]
-    assert [item["href"] for item in shortened] == [f"/sandboxes/{mine.id}/"]

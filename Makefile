@@ -41,10 +41,17 @@ install-tests: ## what lint and tests need: packages of the distribution, of Pyt
 
 export ORKESTR_TEMPLATES_DIR ?= $(CURDIR)/var/templates
 
-test: install-tests ## all tests, against real servers, sandboxes and a browser
+test: install-tests ## all tests, against real servers, sandboxes and a browser; ARGS="tests/accounts -k policy" chooses
 	$(BIN)/python -m sandboxes.host.images build --strict
 	$(BIN)/python -m sandboxes.host.tools fetch --strict
-	$(BIN)/pytest $(ARGS)
+	$(if $(ARGS),$(BIN)/pytest $(ARGS),$(MAKE) --no-print-directory --jobs 2 --keep-going test-first test-second)
+
+# Most tests wait for something, so two runs share the machine, each with servers and sandboxes of its own.
+FIRST = tests/accounts tests/docs tests/sandboxes/host tests/timeline
+test-first:
+	$(BIN)/pytest -o cache_dir=.pytest_cache/first $(FIRST)
+test-second:
+	$(BIN)/pytest -o cache_dir=.pytest_cache/second tests $(FIRST:%=--ignore=%)
 
 lint: install-tests ## every check that a change must pass
 	$(BIN)/ruff check $(CODE)

@@ -133,7 +133,18 @@ def django_db_setup(
         # A browser's loop hides the connections that tests without one have left.
         with no_running_loop():
             connections.close_all()
+            _end_other_sessions()
         teardown_databases(made, verbosity=0)
+
+
+def _end_other_sessions() -> None:
+    """A thread that outlived its test may have one, and no database is dropped while it is used."""
+    with connections["default"].cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    connections.close_all()
 
 
 def _let_flush() -> None:

@@ -19,6 +19,9 @@ from sandboxes.host.terminals.types import Size, TerminalRequest, Visitor
 from sandboxes.host.threads import in_thread
 from sandboxes.host.types import HostError
 
+#: For whoever was told that a terminal is closed, to leave by themselves.
+_LEAVE_SECONDS: Final = 5.0
+
 
 async def _open(host: Host, call: Call) -> None:
     size = Size(call.number("rows"), call.number("columns"))
@@ -59,6 +62,10 @@ async def _attend(host: Host, call: Call) -> None:
     hearing = asyncio.ensure_future(_hear(live, session, entered, call))
     try:
         await asyncio.wait({showing, hearing}, return_when=asyncio.FIRST_COMPLETED)
+        if showing.done() and showing.exception() is None:
+            # Whoever still says something to a connection that is gone loses what it was told last.
+            await asyncio.wait({hearing}, timeout=_LEAVE_SECONDS)
+            return
         for task in (showing, hearing):
             if task.done():
                 task.result()

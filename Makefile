@@ -47,7 +47,7 @@ test: install-tests ## all tests, against real servers, sandboxes and a browser;
 	$(if $(ARGS),$(BIN)/pytest $(ARGS),$(MAKE) --no-print-directory --jobs 2 --keep-going test-first test-second)
 
 # Most tests wait for something, so two runs share the machine, each with servers and sandboxes of its own.
-FIRST = tests/accounts tests/docs tests/sandboxes/host tests/timeline
+FIRST = tests/accounts tests/docs tests/sandboxes/api tests/sandboxes/host tests/timeline
 test-first:
 	$(BIN)/pytest -o cache_dir=.pytest_cache/first $(FIRST)
 test-second:

@@ -267,7 +267,7 @@ async def test_who_types_on_as_it_closes_still_hears_how_it_closed(
     terminal, heard = await open_in(client, sandbox), set[str]()
     async with client.terminal_attend(sandbox.id, terminal, Visitor(ANN, True, "", "")) as ann:
         await ann.type(b"exit 7\r")
-        await asyncio.to_thread(until, lambda: told(sandbox, "closed"), what="it is closed")
+        await asyncio.to_thread(until, lambda: bool(told(sandbox, "closed")), what="it is closed")
         for _ in range(20):
             await ann.type(b"x")
             await asyncio.sleep(0.01)

@@ -68,13 +68,18 @@ class Receiver:
 
 
 @pytest.fixture
-def receiver(settings: Settings) -> Iterator[Receiver]:
+def receiver(settings: Settings, account: Cast) -> Iterator[Receiver]:
+    """One that has been told of all that other tests left."""
     receiver = Receiver()
     settings.ORKESTR_OTLP_ENDPOINT = receiver.url
     settings.ORKESTR_OTLP_HEADERS = "authorization=Bearer x, tenant=me"
     settings.ORKESTR_OTLP_TIMEOUT_SECONDS = 1.0
     services._exporter.cache_clear()
     try:
+        while spans_send():
+            pass
+        receiver.requests.clear()
+        receiver.headers.clear()
         yield receiver
     finally:
         receiver.close()

@@ -16,7 +16,7 @@ from django.shortcuts import render
 from accounts.models import User
 from accounts.policy import Forbidden, Principal
 from accounts.selectors import principal_of_user
-from sandboxes.errors import SandboxNotFound
+from sandboxes.errors import NotFound
 
 P = ParamSpec("P")
 Page = Callable[Concatenate[HttpRequest, Principal, P], HttpResponseBase]
@@ -29,7 +29,7 @@ ACCOUNT: Final = "account"
 def signed_in(page: Page[P]) -> View[P]:
     """Give the page its ``Principal``; send others to sign in (401 for a script's request).
 
-    What the domain raises becomes an answer here: ``Forbidden`` 403, ``SandboxNotFound`` 404.
+    What the domain raises becomes an answer here: ``Forbidden`` 403, ``NotFound`` 404.
     """
 
     @functools.wraps(page)
@@ -45,7 +45,7 @@ def signed_in(page: Page[P]) -> View[P]:
             return page(request, principal, *args, **kwargs)
         except Forbidden as error:
             return _refused(request, str(error))
-        except SandboxNotFound as error:
+        except NotFound as error:
             raise Http404(str(error)) from None
 
     return cast(View[P], view)

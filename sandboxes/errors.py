@@ -7,14 +7,18 @@ class SandboxError(Exception):
     """The message is one sentence that says what to do."""
 
 
-class SandboxNotFound(SandboxError):  # noqa: N818 - the word of the wire
+class NotFound(SandboxError):  # noqa: N818 - reads as what it says
+    """Nothing of that id in this account: 404, on pages as in the API."""
+
+
+class SandboxNotFound(NotFound):
     """No such sandbox in this account. A foreign one is told apart from an absent one nowhere."""
 
     def __init__(self, sandbox_id: str) -> None:
         super().__init__(f"There is no sandbox {sandbox_id[:40]} in this account.")
 
 
-class WebhookNotFound(SandboxError):  # noqa: N818 - the word of the wire
+class WebhookNotFound(NotFound):
     """No such webhook or delivery in this account."""
 
     def __init__(self, webhook_id: str) -> None:
@@ -53,7 +57,7 @@ class UsageExhausted(PlanLimit):
     """The account has used up what its plan lets it use."""
 
 
-class SnapshotNotFound(SandboxError):  # noqa: N818 - the word of the wire
+class SnapshotNotFound(NotFound):
     """No such snapshot in this account."""
 
     def __init__(self, snapshot_id: str) -> None:
@@ -64,7 +68,7 @@ class SnapshotCap(SandboxError):  # noqa: N818 - the word of the wire
     """As many snapshots are kept as the plan covers."""
 
 
-class VolumeNotFound(SandboxError):  # noqa: N818 - the word of the wire
+class VolumeNotFound(NotFound):
     """No such volume in this account."""
 
     def __init__(self, volume_id: str) -> None:

@@ -10,7 +10,7 @@ from django.db.models import Q, QuerySet
 from accounts.origin import Origin
 from accounts.policy import Forbidden, Principal, Scope, require
 from accounts.services import audit_record
-from sandboxes.errors import InvalidRequest, SandboxNotFound
+from sandboxes.errors import InvalidRequest, NotFound
 from sandboxes.models import SavedView
 
 MOST: Final = 30
@@ -18,11 +18,11 @@ LONGEST_NAME: Final = 60
 _NOWHERE = Origin()
 
 
-class SavedViewNotFound(SandboxNotFound):
+class SavedViewNotFound(NotFound):
     """No such view, or somebody else's own."""
 
     def __init__(self) -> None:
-        Exception.__init__(self, "There is no such saved view.")
+        super().__init__("There is no such saved view.")
 
 
 def saved_views_of(principal: Principal) -> QuerySet[SavedView]:

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import orjson
 from asgiref.sync import async_to_sync
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -17,7 +17,7 @@ from accounts.origin import origin_of
 from accounts.policy import Principal, Scope, require
 from console.forms import DeliveryFilterForm, WebhookForm
 from console.signed_in import signed_in
-from sandboxes.errors import SandboxError, WebhookNotFound
+from sandboxes.errors import NotFound, SandboxError
 from sandboxes.webhooks import services
 from sandboxes.webhooks.claims import ATTEMPTS, FAILURES_MAX, KEEP_DAYS
 from sandboxes.webhooks.kinds import TEST_EVENT, EventType
@@ -70,7 +70,7 @@ def webhooks(request: HttpRequest, principal: Principal) -> HttpResponse:
 def webhook(request: HttpRequest, principal: Principal, webhook_id: str) -> HttpResponse:
     """One, with its deliveries as the address narrows them."""
     require(principal, Scope.SANDBOXES_READ)
-    return _page(request, _found(principal, webhook_id))
+    return _page(request, webhook_for(principal=principal, webhook_id=webhook_id))
 
 
 @require_safe
@@ -80,11 +80,8 @@ def delivery(
 ) -> HttpResponse:
     """What was sent, and each answer to it."""
     require(principal, Scope.SANDBOXES_READ)
-    hook = _found(principal, webhook_id)
-    try:
-        found = delivery_for(hook=hook, delivery_id=delivery_id)
-    except WebhookNotFound as error:
-        raise Http404(str(error)) from None
+    hook = webhook_for(principal=principal, webhook_id=webhook_id)
+    found = delivery_for(hook=hook, delivery_id=delivery_id)
     body = orjson.dumps(orjson.loads(found.body), option=orjson.OPT_INDENT_2).decode()
     tries = sorted(found.tries.all(), key=lambda one: one.number)
     context = {"webhook": hook, "delivery": found, "tries": tries, "body": body, **_LIMITS}
@@ -119,12 +116,9 @@ def test(request: HttpRequest, principal: Principal, webhook_id: str) -> HttpRes
 @signed_in
 def rotate(request: HttpRequest, principal: Principal, webhook_id: str) -> HttpResponse:
     """A new secret, in this one answer only."""
-    try:
-        shown = services.webhook_rotate(
-            principal=principal, webhook_id=webhook_id, origin=origin_of(request)
-        )
-    except WebhookNotFound as error:
-        raise Http404(str(error)) from None
+    shown = services.webhook_rotate(
+        principal=principal, webhook_id=webhook_id, origin=origin_of(request)
+    )
     return _page(request, shown.webhook, shown)
 
 
@@ -132,7 +126,7 @@ def rotate(request: HttpRequest, principal: Principal, webhook_id: str) -> HttpR
 @signed_in
 def delete(request: HttpRequest, principal: Principal, webhook_id: str) -> HttpResponse:
     """Forget it and its deliveries."""
-    hook = _found(principal, webhook_id)
+    hook = webhook_for(principal=principal, webhook_id=webhook_id)
     services.webhook_delete(principal=principal, webhook_id=hook.id, origin=origin_of(request))
     messages.success(request, f"{hook.url} is told nothing more, and its deliveries are gone.")
     return redirect("settings-webhooks")
@@ -145,14 +139,14 @@ def replay(
 ) -> HttpResponse:
     """Send the same body once more; leads to the new delivery."""
     require(principal, Scope.SANDBOXES_WRITE)
-    hook = _found(principal, webhook_id)
+    hook = webhook_for(principal=principal, webhook_id=webhook_id)
+    found = delivery_for(hook=hook, delivery_id=delivery_id)
     try:
-        found = delivery_for(hook=hook, delivery_id=delivery_id)
         again = services.delivery_replay(
             principal=principal, delivery_id=found.id, origin=origin_of(request)
         )
-    except WebhookNotFound as error:
-        raise Http404(str(error)) from None
+    except NotFound:
+        raise
     except SandboxError as error:
         messages.error(request, str(error))
         return redirect("delivery", webhook_id, delivery_id)
@@ -183,13 +177,6 @@ def _page(request: HttpRequest, hook: Webhook, shown: Shown | None = None) -> Ht
     return render(request, "console/webhook.html", context)
 
 
-def _found(principal: Principal, webhook_id: str) -> Webhook:
-    try:
-        return webhook_for(principal=principal, webhook_id=webhook_id)
-    except WebhookNotFound as error:
-        raise Http404(str(error)) from None
-
-
 def _done(
     request: HttpRequest,
     principal: Principal,
@@ -199,8 +186,8 @@ def _done(
 ) -> HttpResponse:
     try:
         service(principal=principal, webhook_id=webhook_id, origin=origin_of(request))
-    except WebhookNotFound as error:
-        raise Http404(str(error)) from None
+    except NotFound:
+        raise
     except SandboxError as error:
         messages.error(request, str(error))
     else:

@@ -16,7 +16,7 @@ from accounts.models import Authenticator, Passkey, RecoveryCode, User
 from accounts.origin import Origin
 from accounts.sealing import opened, sealed
 from accounts.selectors import principal_of_user
-from accounts.services import Invalid, audit_record
+from accounts.services import Invalid, audit_record, person_record
 from accounts.sessions import sessions_end_others
 from accounts.tokens import keyed_digest
 from timeline.events import Actor
@@ -172,15 +172,3 @@ def second_step_reset(*, user: User, actor: Actor, origin: Origin) -> None:
         origin=origin,
     )
     sessions_end_others(user=user, keep=None, origin=origin)
-
-
-def person_record(user: User, action: str, origin: Origin, **after: object) -> None:
-    """What people do to their own sign-in."""
-    audit_record(
-        principal=principal_of_user(user=user),
-        actor=Actor("person", id=str(user.pk), name=user.name or user.email),
-        action=action,
-        target=user.email,
-        after=after,
-        origin=origin,
-    )

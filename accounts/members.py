@@ -21,7 +21,6 @@ from accounts.origin import Origin
 from accounts.policy import Forbidden, Principal, Scope, allows, require
 from accounts.services import Invalid, audit_record, member_add, token_revoke, user_create
 from accounts.tokens import keyed_digest
-from timeline.events import Actor
 
 INVITATION_DAYS: Final = 7
 _NOWHERE: Final = Origin()
@@ -146,7 +145,7 @@ def invitation_accept(*, text: str, user: User, origin: Origin = _NOWHERE) -> Me
     invitation.save(update_fields=["accepted_at"])
     audit_record(
         principal=None,
-        actor=_person(user),
+        actor=user.actor,
         account_id=invitation.account_id,
         action="member.joined",
         target=user.email,
@@ -267,7 +266,3 @@ def _announce(membership: Membership) -> None:
         "user_id": membership.user_id,
     }
     announce(group=CONTROL, message=message)
-
-
-def _person(user: User) -> Actor:
-    return Actor("person", id=str(user.pk), name=user.name or user.email)

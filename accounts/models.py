@@ -10,6 +10,7 @@ from django.db import models
 from django.utils import timezone
 
 from accounts.ids import new_account_id, new_device_id, new_token_id
+from timeline.events import Actor
 
 
 class UserManager(BaseUserManager["User"]):
@@ -47,6 +48,11 @@ class User(AbstractBaseUser):
 
     def __str__(self) -> str:
         return self.name or self.email
+
+    @property
+    def actor(self) -> Actor:
+        """As events and the audit record name them."""
+        return Actor("person", id=str(self.pk), name=str(self))
 
     def has_perm(self, perm: str, obj: object = None) -> bool:
         """In Django's admin, where staff may do what each page there lets them."""

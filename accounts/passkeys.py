@@ -21,10 +21,9 @@ from webauthn.helpers.structs import (
     UserVerificationRequirement,
 )
 
-from accounts.factors import person_record
 from accounts.models import Authenticator, Passkey, RecoveryCode, User
 from accounts.origin import Origin
-from accounts.services import Invalid
+from accounts.services import Invalid, person_record
 from accounts.tokens import keyed_digest
 
 MOST: Final = 20

@@ -11,28 +11,16 @@ from accounts.announce import CONTROL, announce, session_mark
 from accounts.models import User
 from accounts.origin import origin_of
 from accounts.selectors import principal_of_user
-from accounts.services import audit_record
+from accounts.services import audit_record, person_record
 from accounts.sessions import session_begin
 from timeline.events import Actor
-
-
-def _record(user: User | None, action: str, request: HttpRequest | None, **after: object) -> None:
-    if user is None:
-        return
-    audit_record(
-        principal=principal_of_user(user=user),
-        actor=Actor("person", id=str(user.pk), name=user.name or user.email),
-        action=action,
-        target=user.email,
-        after=after,
-        origin=origin_of(request),
-    )
 
 
 def signed_in(*, user: User, request: HttpRequest | None = None, **_: Any) -> None:
     """A session began."""
     method = getattr(request, "sign_in_method", "")
-    _record(user, "person.signed_in", request, **({"by": method} if method else {}))
+    by = {"by": method} if method else {}
+    person_record(user, "person.signed_in", origin_of(request), **by)
     if request is None:
         return
     if request.session.session_key is None:
@@ -47,7 +35,8 @@ def signed_in(*, user: User, request: HttpRequest | None = None, **_: Any) -> No
 
 def signed_out(*, user: User | None, request: HttpRequest | None = None, **_: Any) -> None:
     """A session was ended by its person: sockets it opened end too."""
-    _record(user, "person.signed_out", request)
+    if user is not None:
+        person_record(user, "person.signed_out", origin_of(request))
     if request is not None:
         mark = session_mark(request.session.session_key)
         announce(group=CONTROL, message={"type": "session.ended", "session": mark})

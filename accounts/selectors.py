@@ -19,7 +19,7 @@ def principal_of_user(*, user: User, account_id: str | None = None) -> Principal
         return None
     return Principal(
         account_id=membership.account_id,
-        actor=Actor("person", id=str(user.pk), name=user.name or user.email),
+        actor=user.actor,
         scopes=frozenset(ROLE_SCOPES.get(membership.role, frozenset())),
         role=membership.role,
         user_id=user.pk,

@@ -27,6 +27,7 @@ from accounts.policy import (
     allows,
     require,
 )
+from accounts.selectors import principal_of_user
 from timeline.events import Actor
 
 TOUCH_EVERY = timedelta(minutes=1)
@@ -187,6 +188,18 @@ def audit_record(
     )
     entry.save(force_insert=True)
     return entry
+
+
+def person_record(user: User, action: str, origin: Origin, **after: object) -> None:
+    """What people do to their own sign-in."""
+    audit_record(
+        principal=principal_of_user(user=user),
+        actor=user.actor,
+        action=action,
+        target=user.email,
+        after=after,
+        origin=origin,
+    )
 
 
 def audit_entry(

@@ -15,7 +15,6 @@ from accounts.models import SignedInSession, User
 from accounts.origin import Origin
 from accounts.selectors import principal_of_user
 from accounts.services import audit_record
-from timeline.events import Actor
 
 TOUCH_SECONDS: Final = 60.0
 _MOST_TOUCHED: Final = 10_000
@@ -100,6 +99,7 @@ def sessions_end_others(*, user: User, keep: str | None, origin: Origin = _NOWHE
 
 
 def _end(user: User, rows: list[SignedInSession], origin: Origin) -> None:
+    principal = principal_of_user(user=user)
     keys = [row.session_key for row in rows]
     Session.objects.filter(session_key__in=keys).delete()
     SignedInSession.objects.filter(session_key__in=keys).delete()
@@ -107,8 +107,8 @@ def _end(user: User, rows: list[SignedInSession], origin: Origin) -> None:
         mark = session_mark(row.session_key)
         announce(group=CONTROL, message={"type": "session.ended", "session": mark})
         audit_record(
-            principal=principal_of_user(user=user),
-            actor=Actor("person", id=str(user.pk), name=user.name or user.email),
+            principal=principal,
+            actor=user.actor,
             action="person.session_ended",
             target=user.email,
             before={

@@ -111,8 +111,7 @@ class Recorded(admin.ModelAdmin):  # type: ignore[type-arg]  # not subscriptable
 
 def actor_of(request: HttpRequest) -> Actor:
     """Who of the staff it is; the site lets nobody else in."""
-    user = cast(User, request.user)
-    return Actor("person", id=str(user.pk), name=user.name or user.email)
+    return cast(User, request.user).actor
 
 
 def plain(value: Any) -> Any:

@@ -25,7 +25,6 @@ from accounts.factors import (
     authenticator_remove,
     factors_of,
     fresh_secret,
-    person_record,
     provisioning_uri,
     recovery_codes_renew,
 )
@@ -35,7 +34,7 @@ from accounts.origin import origin_of
 from accounts.passkeys import passkey_add, passkey_ask_new, passkey_remove
 from accounts.policy import Principal
 from accounts.selectors import accounts_of, principal_of_user
-from accounts.services import Invalid
+from accounts.services import Invalid, person_record
 from accounts.sessions import session_end, session_renamed, sessions_end_others, sessions_of
 from console.sign_in import for_person, note_proof, proved, safe_path, site_of
 from console.signed_in import choose_account

@@ -81,9 +81,14 @@ def authenticator_remove(*, user: User, origin: Origin) -> None:
     gone, _ = Authenticator.objects.filter(user=user).delete()
     if not gone:
         return
-    if not Passkey.objects.filter(user=user).exists():
-        RecoveryCode.objects.filter(user=user).delete()
+    recovery_codes_end_alone(user)
     person_record(user, "person.authenticator_removed", origin)
+
+
+def recovery_codes_end_alone(user: User) -> None:
+    """They stand in for an app or a passkey; with neither left they go."""
+    if not factors_of(user).second_step:
+        RecoveryCode.objects.filter(user=user).delete()
 
 
 @transaction.atomic

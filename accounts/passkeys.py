@@ -21,7 +21,8 @@ from webauthn.helpers.structs import (
     UserVerificationRequirement,
 )
 
-from accounts.models import Authenticator, Passkey, RecoveryCode, User
+from accounts.factors import recovery_codes_end_alone
+from accounts.models import Passkey, User
 from accounts.origin import Origin
 from accounts.services import Invalid, person_record
 from accounts.tokens import keyed_digest
@@ -58,10 +59,14 @@ class Asked:
     challenge: bytes
 
 
-def passkey_ask_new(*, user: User, site: Site) -> Asked:
-    """For a new passkey. Raises ``Invalid``."""
+def _check_name(site: Site) -> None:
     if not site.has_name:
         raise Invalid("Passkeys need a name: open the console by its name instead of an address.")
+
+
+def passkey_ask_new(*, user: User, site: Site) -> Asked:
+    """For a new passkey. Raises ``Invalid``."""
+    _check_name(site)
     known = Passkey.objects.filter(user=user)
     if known.count() >= MOST:
         raise Invalid(f"{MOST} passkeys are the most; remove one first.")
@@ -119,17 +124,14 @@ def passkey_remove(*, user: User, passkey_id: int, origin: Origin) -> str:
     """Its name. Raises ``Passkey.DoesNotExist``."""
     passkey = Passkey.objects.select_for_update().get(id=passkey_id, user=user)
     passkey.delete()
-    others = Passkey.objects.filter(user=user).exists()
-    if not others and not Authenticator.objects.filter(user=user).exists():
-        RecoveryCode.objects.filter(user=user).delete()
+    recovery_codes_end_alone(user)
     person_record(user, "person.passkey_removed", origin, name=passkey.name)
     return passkey.name
 
 
 def passkey_ask(*, site: Site) -> Asked:
     """For any passkey of this site: the browser lets the person choose. Raises ``Invalid``."""
-    if not site.has_name:
-        raise Invalid("Passkeys need a name: open the console by its name instead of an address.")
+    _check_name(site)
     options = webauthn.generate_authentication_options(
         rp_id=site.host, user_verification=UserVerificationRequirement.REQUIRED
     )

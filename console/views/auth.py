@@ -52,7 +52,7 @@ def login(request: HttpRequest) -> HttpResponse:
     if not form.is_valid():
         return _page(request, "Enter your e-mail address and password.")
     email, password = form.cleaned_data["email"].lower(), form.cleaned_data["password"]
-    address = request.META.get("REMOTE_ADDR") or ""
+    address = origin_of(request).address
     try:
         user = _authenticated(request, email, password, address)
     except TooManyAttempts as error:
@@ -112,7 +112,7 @@ def login_passkey_options(request: HttpRequest) -> HttpResponse:
 @require_POST
 def login_passkey(request: HttpRequest) -> HttpResponse:
     """Signed in by a passkey alone: having it and unlocking it are two steps already."""
-    address = request.META.get("REMOTE_ADDR") or ""
+    address = origin_of(request).address
     try:
         attempts_check(SIGN_IN_OF_ADDRESS, address)
         user = passkey_check(

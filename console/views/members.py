@@ -166,7 +166,7 @@ def invitation_end(request: HttpRequest, principal: Principal, invitation_id: in
 @require_http_methods(["GET", "HEAD", "POST"])
 def join(request: HttpRequest, text: str) -> HttpResponseBase:
     """What an invitation's link opens: accept as who is signed in, or as somebody new."""
-    address = request.META.get("REMOTE_ADDR") or ""
+    address = origin_of(request).address
     try:
         attempts_check(ACCEPT_OF_ADDRESS, address)
     except TooManyAttempts as error:

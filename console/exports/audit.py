@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final
 
 import orjson
@@ -12,7 +10,7 @@ import orjson
 from accounts.audit import AuditFilter, Cursor, audit_page
 from accounts.database import in_database
 from accounts.models import AuditEntry
-from console.exports.cells import plain_cell
+from console.exports.cells import csv_lines
 
 _PAGE: Final = 1000
 COLUMNS: Final = (
@@ -43,20 +41,9 @@ def json_lines(entries: Sequence[AuditEntry]) -> bytes:
     return b"".join(orjson.dumps(entry_json(entry)) + b"\n" for entry in entries)
 
 
-def csv_lines(entries: Sequence[AuditEntry]) -> bytes:
-    """RFC 4180; no cell is taken for a formula."""
-    return _csv(_cells(entry) for entry in entries)
-
-
-def csv_head() -> bytes:
-    """The names of the columns."""
-    return _csv([COLUMNS])
-
-
-def _csv(rows: Iterator[Sequence[object]] | Sequence[Sequence[object]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text).writerows([[plain_cell(cell) for cell in row] for row in rows])
-    return text.getvalue().encode()
+def entry_lines(entries: Sequence[AuditEntry]) -> bytes:
+    """A line of CSV each."""
+    return csv_lines(_cells(entry) for entry in entries)
 
 
 def _cells(entry: AuditEntry) -> Sequence[object]:

@@ -1,7 +1,10 @@
-"""Cells of a CSV file as text that no spreadsheet takes for a formula."""
+"""Lines of a CSV file, of whose text no spreadsheet makes a formula."""
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Iterable
 from typing import Final
 
 _BEGINS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -15,3 +18,10 @@ def plain_cell(value: object) -> object:
     if isinstance(value, str) and value.lstrip(" ").startswith(_BEGINS):
         return f"'{value}"
     return value
+
+
+def csv_lines(rows: Iterable[Iterable[object]]) -> bytes:
+    """RFC 4180, in UTF-8."""
+    text = io.StringIO()
+    csv.writer(text).writerows([plain_cell(cell) for cell in row] for row in rows)
+    return text.getvalue().encode()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, Final
@@ -12,7 +10,7 @@ from typing import Any, Final
 from django.db import connection
 
 from accounts.database import in_database
-from console.exports.cells import plain_cell
+from console.exports.cells import csv_lines
 from sandboxes.host.totals import KIB_MS_PER_GB_SECOND
 from sandboxes.usage.report import month_after, token_names
 
@@ -76,12 +74,12 @@ BY: Final = {
 async def usage_csv(*, account_id: str, first: date, by: str) -> AsyncIterator[bytes]:
     """RFC 4180 with a line of names first; no cell is taken for a formula."""
     way = BY[by]
-    yield _lines([(*way.columns, *_SUMS)])
+    yield csv_lines([(*way.columns, *_SUMS)])
     key, is_first = way.first(first), True
     while True:
         rows = await in_database(_page, way, account_id, first, key, is_first=is_first)
         if rows:
-            yield _lines(await in_database(_cells, way, rows))
+            yield csv_lines(await in_database(_cells, way, rows))
             key, is_first = rows[-1][: way.key], False
         if len(rows) < _PAGE:
             return
@@ -108,9 +106,3 @@ def _cells(way: _Way, rows: Sequence[Row]) -> list[Row]:
         gb_hours = memory / KIB_MS_PER_GB_SECOND / 3600
         lines.append((*named, f"{cpu_us / 3.6e9:.6f}", f"{gb_hours:.6f}", f"{eur:.12f}"))
     return lines
-
-
-def _lines(rows: Iterable[Sequence[object]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text).writerows([plain_cell(cell) for cell in row] for row in rows)
-    return text.getvalue().encode()

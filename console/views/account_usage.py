@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils import timezone
@@ -17,6 +17,7 @@ from accounts.models import Account
 from accounts.origin import origin_of
 from accounts.policy import Principal, Scope, require
 from accounts.services import audit_record
+from console.exports.download import download
 from console.exports.usage import BY, usage_csv
 from console.forms import CapForm
 from console.signed_in import signed_in
@@ -131,8 +132,5 @@ def account_usage_csv(request: HttpRequest, principal: Principal, by: str) -> Ht
         origin=origin_of(request),
     )
     pieces = usage_csv(account_id=principal.account_id, first=first, by=by)
-    response = StreamingHttpResponse(pieces, content_type="text/csv; charset=utf-8")
     name = f"usage-{first:%Y-%m}-by-{by}.csv"
-    response["Content-Disposition"] = f'attachment; filename="{name}"'
-    response["Cache-Control"] = "no-store"
-    return response
+    return download(pieces, name=name, content_type="text/csv; charset=utf-8")

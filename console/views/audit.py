@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils import timezone
@@ -16,10 +16,12 @@ from accounts.policy import Principal, Scope, require
 from accounts.services import audit_record
 from console.audit_rows import asked, audit_rows
 from console.exports import audit as files
+from console.exports.cells import csv_lines
+from console.exports.download import download
 from console.signed_in import signed_in
 
 FORMS = {
-    "csv": ("text/csv; charset=utf-8", files.csv_head(), files.csv_lines),
+    "csv": ("text/csv; charset=utf-8", csv_lines([files.COLUMNS]), files.entry_lines),
     "jsonl": ("application/x-ndjson", b"", files.json_lines),
 }
 
@@ -69,11 +71,8 @@ def audit_export(request: HttpRequest, principal: Principal, form: str) -> HttpR
         head=head,
         lines=lines,
     )
-    response = StreamingHttpResponse(pieces, content_type=content_type)
     name = f"audit-{timezone.now():%Y%m%d-%H%M%S}.{form}"
-    response["Content-Disposition"] = f'attachment; filename="{name}"'
-    response["Cache-Control"] = "no-store"
-    return response
+    return download(pieces, name=name, content_type=content_type)
 
 
 def _before(request: HttpRequest) -> Cursor | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from django.http import Http404, HttpRequest, StreamingHttpResponse
+from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_GET
 
@@ -12,6 +12,7 @@ from accounts.origin import origin_of
 from accounts.policy import Principal, Scope, require
 from accounts.services import audit_record
 from console.exports.cast import asciicast
+from console.exports.download import download
 from console.exports.lines import json_lines
 from console.exports.page import facts, offline_page
 from console.signed_in import signed_in
@@ -44,9 +45,8 @@ def export(
         after={"format": form, "events": last},
         origin=origin_of(request),
     )
-    response = StreamingHttpResponse(_pieces(found, form, last), content_type=TYPES[form])
-    response["Content-Disposition"] = f'attachment; filename="{found.id}.{form}"'
-    response["Cache-Control"] = "no-store"
+    pieces = _pieces(found, form, last)
+    response = download(pieces, name=f"{found.id}.{form}", content_type=TYPES[form])
     response["x-events"] = str(last)
     return response
 

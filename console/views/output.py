@@ -6,11 +6,12 @@ import re
 from typing import Final, cast
 
 from asgiref.sync import async_to_sync
-from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from accounts.policy import Principal, Scope, require
+from console.exports.download import download
 from console.signed_in import signed_in
 from sandboxes.host.types import HostError
 from sandboxes.outputs import Command, command_of, output_from, output_pieces
@@ -30,13 +31,10 @@ def command_output(
 ) -> HttpResponse:
     """A text file, as the command wrote it but for secrets."""
     command = _command(principal, sandbox_id, command_id)
-    response = StreamingHttpResponse(
+    response = download(
         output_pieces(command),
+        name=f"{command.span}.txt",
         content_type="text/plain; charset=utf-8",
-        headers={
-            "Content-Disposition": f'attachment; filename="{command.span}.txt"',
-            "Cache-Control": "no-store",
-        },
     )
     return cast(HttpResponse, response)  # a page like any other to who decorates it
 

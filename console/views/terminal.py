@@ -6,7 +6,7 @@ from datetime import datetime
 
 from asgiref.sync import async_to_sync
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -14,6 +14,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from accounts.origin import origin_of
 from accounts.policy import Principal, Scope, require
+from console.exports.download import download
 from console.forms import TerminalSizeForm
 from console.moments import asked_moment
 from console.signed_in import signed_in
@@ -129,7 +130,4 @@ def recording(
         if error.code == "no_such_terminal":
             raise Http404(error.message) from None
         return HttpResponse(error.message, status=503, content_type="text/plain")
-    response = StreamingHttpResponse(pieces, content_type="application/x-asciicast")
-    response["Content-Disposition"] = f'attachment; filename="{name}"'
-    response["Cache-Control"] = "no-store"
-    return response
+    return download(pieces, name=name, content_type="application/x-asciicast")

@@ -1,7 +1,6 @@
 // The socket of a terminal: bytes in both directions, each acknowledged, and it comes back by itself.
+import { Comeback, socketTo } from "../comeback.js";
 
-const FIRST_RETRY = 250;
-const LAST_RETRY = 5_000;
 const ACKNOWLEDGE_EVERY = 16 * 1024;
 const PIECE = 8 * 1024;
 const MOST_UNTAKEN = 32 * 1024; // typed bytes that the shell has not taken yet
@@ -13,7 +12,8 @@ export class Socket {
   constructor(path, on) {
     this.path = path;
     this.on = on;
-    this.tries = 0;
+    const wanted = () => !this.socket && this.comeback.tries > 0;
+    this.comeback = new Comeback({ open: () => this.open(), wanted, first: 250, last: 5_000 });
     // Keys are counted from the page's beginning, so that what the link may have lost is typed once.
     this.page = crypto.getRandomValues(new Uint32Array(3)).join("-");
     this.given = 0; // typed here
@@ -21,9 +21,6 @@ export class Socket {
     this.sent = []; // on the way: it is not known whether they were taken
     this.queue = []; // not sent yet
     this.inStep = false; // whether the other side knows which key comes next
-    this.timer = 0;
-    addEventListener("online", () => this.#soon(0));
-    document.addEventListener("visibilitychange", () => !document.hidden && this.#soon(0));
   }
 
   get isOpen() {
@@ -31,9 +28,7 @@ export class Socket {
   }
 
   open() {
-    clearTimeout(this.timer);
-    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    const socket = new WebSocket(`${scheme}//${location.host}${this.path}&page=${this.page}`);
+    const socket = socketTo(`${this.path}&page=${this.page}`);
     socket.binaryType = "arraybuffer";
     this.socket = socket;
     this.inStep = false;
@@ -45,7 +40,7 @@ export class Socket {
   }
 
   #message(data) {
-    this.tries = 0;
+    this.comeback.works();
     if (typeof data !== "string") {
       const { socket } = this;
       this.waiting += 1;
@@ -117,14 +112,6 @@ export class Socket {
     this.socket = null;
     if (FINAL[code]) return this.on.state(FINAL[code]);
     this.on.state("away");
-    const wait = Math.min(LAST_RETRY, FIRST_RETRY * 2 ** this.tries);
-    this.tries += 1;
-    return this.#soon(wait * (0.5 + Math.random() / 2));
-  }
-
-  #soon(wait) {
-    if (this.socket || !this.tries) return;
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.open(), wait);
+    return this.comeback.after();
   }
 }

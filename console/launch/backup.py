@@ -6,7 +6,6 @@ link of the database is good for anything.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -27,7 +26,7 @@ from console.launch.say import Problem, line, step
 from console.launch.stopping import Stopping
 from console.launch.supervisor import Supervisor
 
-_DUMP, _SECRETS, _ABOUT = "database.dump", "secrets.env", "about.json"
+_PARTS = _DUMP, _SECRETS, _ABOUT = "database.dump", "secrets.env", "about.json"
 _HOUR = 3600
 
 
@@ -51,10 +50,12 @@ def backup(options: Options, *, target: Path) -> Path:
         _database(options) as url,
         step(f"backup to {file}"),
     ):
-        dump = Path(scratch) / _DUMP
-        _run("pg_dump", "--format=custom", "--no-owner", f"--file={dump}", url)
+        folder = Path(scratch)
+        _run("pg_dump", "--format=custom", "--no-owner", f"--file={folder / _DUMP}", url)
+        environment.write_env(folder / _SECRETS, secret)
         about = {"made_at": stamp, "migrations": _migrations(url)}
-        _pack(file, dump, secret=secret, about=about)
+        (folder / _ABOUT).write_text(json.dumps(about, indent=2))
+        _pack(file, folder)
     return file
 
 
@@ -67,7 +68,8 @@ def restore(options: Options, *, source: Path) -> None:
         raise Problem("The installation runs.", advice="Stop it first: make down")
     with tempfile.TemporaryDirectory(prefix="orkestr-restore-") as scratch:
         _unpack(source, Path(scratch))
-        _check_secrets(options, environment.read_env(Path(scratch) / _SECRETS))
+        secret = environment.read_env(Path(scratch) / _SECRETS)
+        _check_secrets(options, secret)
         with _database(options) as url, step("database"):
             _check_clean(url)
             _run(
@@ -79,9 +81,7 @@ def restore(options: Options, *, source: Path) -> None:
                 str(Path(scratch) / _DUMP),
             )
             runs, events = verify(url)
-        environment.write_env(
-            options.layout.secrets, environment.read_env(Path(scratch) / _SECRETS)
-        )
+        environment.write_env(options.layout.secrets, secret)
     line(f"  {events} events of {runs} runs are there, each numbered without a gap.")
 
 
@@ -111,20 +111,15 @@ def verify(url: str) -> tuple[int, int]:
     return counts[0], counts[1]
 
 
-def _pack(
-    file: Path, dump: Path, *, secret: Mapping[str, str], about: Mapping[str, object]
-) -> None:
+def _pack(file: Path, folder: Path) -> None:
     """Whole or not at all, and readable by root alone from its first byte on."""
     unfinished = file.with_name(f".{file.name}.new")
     unfinished.unlink(missing_ok=True)
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as out, tarfile.open(fileobj=out, mode="w") as tar:
-        tar.add(dump, _DUMP)
-        secrets_file = "".join(f"{name}={value}\n" for name, value in secret.items())
-        for name, text in ((_SECRETS, secrets_file), (_ABOUT, json.dumps(about, indent=2))):
-            entry = tarfile.TarInfo(name)
-            entry.size, entry.mode = len(text.encode()), 0o600
-            tar.addfile(entry, io.BytesIO(text.encode()))
+    with os.fdopen(descriptor, "wb") as out:
+        with tarfile.open(fileobj=out, mode="w") as tar:
+            for name in _PARTS:
+                tar.add(folder / name, name)
         out.flush()
         os.fsync(out.fileno())
     unfinished.replace(file)
@@ -133,7 +128,7 @@ def _pack(
 def _unpack(source: Path, folder: Path) -> None:
     try:
         with tarfile.open(source) as tar:
-            for name in (_DUMP, _SECRETS, _ABOUT):
+            for name in _PARTS:
                 _take(tar, name, folder)
     except (OSError, KeyError, tarfile.TarError) as error:
         raise Problem(

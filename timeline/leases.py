@@ -50,12 +50,17 @@ end
 """
 
 
+def lease_key(shard: int) -> str:
+    """There while a worker tails that shard."""
+    return f"tl:lease:{shard}"
+
+
 class Leases:
     """The leases of one worker, by its unique name."""
 
     def __init__(self, redis: Redis, *, name: str, shards: Iterable[int] = range(SHARDS)) -> None:
         self._name = name
-        self._keys = [WORKERS, *(f"tl:lease:{shard}" for shard in shards)]
+        self._keys = [WORKERS, *map(lease_key, shards)]
         self._tick = redis.register_script(_TICK)
         self._leave = redis.register_script(_LEAVE)
 

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from sandboxes.selectors import counts_by_state
+from timeline.leases import lease_key
 from timeline.log import LIVE, SHARDS, shard_key
 from timeline.shards import GROUP
 
@@ -83,7 +84,7 @@ async def _shard(redis: Redis, shard: int) -> Shard:
         entries=await redis.xlen(key),
         pending=await _pending(redis, key),
         oldest_seconds=_age(oldest[0][0]) if oldest else 0.0,
-        is_leased=bool(await redis.exists(f"tl:lease:{shard}")),
+        is_leased=bool(await redis.exists(lease_key(shard))),
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
+from sandboxes.usage.history import Totals
 from timeline.commands import BEGUN, ENDED, asked, ending_of
 from timeline.events import Kind
 from timeline.inert import inert
@@ -41,25 +42,15 @@ class Heard:
     data: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Total:
-    """A meter's totals at a moment; the slots are as in ``usage.models.Sample``."""
-
-    slot: int
-    at: datetime
-    generation: int
-    cpu_us: int
-    memory_kib_ms: int
-
-
 @dataclass(slots=True)
 class Pulse:
-    """As far as it was read: events up to ``seq``, samples up to the last of ``totals``."""
+    """As far as it was read: events up to ``seq``, samples up to the slot ``sampled``."""
 
     seq: int = 0
     last: Command | None = None
     streak: int = 0
-    totals: deque[Total] = field(default_factory=lambda: deque(maxlen=POINTS))
+    sampled: int = 0
+    totals: deque[Totals] = field(default_factory=lambda: deque(maxlen=POINTS))
 
     def hear(self, events: Iterable[Heard], *, upto: int) -> None:
         """Take in what is new, in any order. ``upto`` is where the log ended meanwhile."""
@@ -77,11 +68,6 @@ class Pulse:
         self.streak = 0 if ending.state == "ok" else self.streak + 1
         if self.last is not None and self.last.span == event.span:
             self.last = replace(self.last, state=ending.state, how=ending.how, ended=event.at)
-
-    @property
-    def sampled(self) -> int:
-        """The slot of the newest sample."""
-        return self.totals[-1].slot if self.totals else 0
 
 
 def data_sql() -> str:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from itertools import pairwise
 from typing import Any, Final
 
 import orjson
@@ -18,9 +17,10 @@ from django.utils import timezone
 
 from accounts.selectors import account_of
 from sandboxes.fleet.attention import Attention, attention_of
-from sandboxes.fleet.pulse import Command, Heard, Pulse, Total, data_sql, kinds
+from sandboxes.fleet.pulse import Command, Heard, Pulse, data_sql, kinds
 from sandboxes.models import LIVE, Sandbox, Status
 from sandboxes.signals.selectors import signals_of_account
+from sandboxes.usage.history import Totals, usage_between
 from sandboxes.usage.selectors import spent_eur
 from timeline.events import OUTPUT_KINDS
 
@@ -157,8 +157,9 @@ class Fleet:
     def _sample(self, now: datetime) -> None:
         oldest = int(now.timestamp()) - HISTORY_SECONDS
         after = [max(oldest, pulse.sampled) for pulse in self._pulses.values()]
-        for one, *total in _rows(_SAMPLES, [list(self._pulses), after]):
-            self._pulses[one].totals.append(Total(*total))
+        for one, slot, *totals in _rows(_SAMPLES, [list(self._pulses), after]):
+            self._pulses[one].sampled = slot
+            self._pulses[one].totals.append(Totals(*totals))
 
     def _read_prices(self, ids: Sequence[str]) -> dict[str, Decimal]:
         return dict(_rows(_PRICES, [list(ids)]))
@@ -198,15 +199,15 @@ class Fleet:
 
 
 def _use(sandbox: Sandbox, pulse: Pulse) -> Use | None:
-    cpu, memory, held = [], [], 0
-    for was, is_now in pairwise(pulse.totals):
-        micros = (is_now.at - was.at) / timedelta(microseconds=1)
-        if was.generation != is_now.generation or micros <= 0:
-            continue
-        held = int((is_now.memory_kib_ms - was.memory_kib_ms) * 1024 * 1000 / micros)
-        cpu.append(min(1.0, (is_now.cpu_us - was.cpu_us) / micros / float(sandbox.cpu)))
-        memory.append(min(1.0, held / (sandbox.memory_mb * 1024 * 1024)))
-    return Use(tuple(cpu), tuple(memory), held) if cpu else None
+    points = usage_between(pulse.totals)
+    if not points:
+        return None
+    memory = sandbox.memory_mb * 1024 * 1024
+    return Use(
+        tuple(min(1.0, point.cores / float(sandbox.cpu)) for point in points),
+        tuple(min(1.0, point.memory / memory) for point in points),
+        points[-1].memory,
+    )
 
 
 def _rows(query: str, values: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -45,7 +45,9 @@ class UsagePoint:
 
 
 @dataclass(frozen=True, slots=True)
-class _Totals:
+class Totals:
+    """What a meter had counted at a moment; ``generation`` as in ``usage.models.Sample``."""
+
     at: datetime
     generation: int
     cpu_us: int
@@ -60,14 +62,14 @@ def usage_history(sandbox: Sandbox, *, points: int = POINTS) -> list[UsagePoint]
     with connection.cursor() as cursor:
         values: dict[str, Any] = {"id": sandbox.id, "slot": SLOT_SECONDS, "points": points}
         cursor.execute(_TOTALS, values)
-        totals = [_Totals(*row) for row in cursor.fetchall()]
+        totals = [Totals(*row) for row in cursor.fetchall()]
     if totals:
-        totals.insert(0, _Totals(sandbox.created_at, totals[0].generation, 0, 0))
-    return _points(totals)
+        totals.insert(0, Totals(sandbox.created_at, totals[0].generation, 0, 0))
+    return usage_between(totals)
 
 
-def _points(totals: Sequence[_Totals]) -> list[UsagePoint]:
-    """Between two generations of a meter nothing is known."""
+def usage_between(totals: Iterable[Totals]) -> list[UsagePoint]:
+    """From each to the next. Between two generations of a meter nothing is known."""
     return [
         UsagePoint(
             was.at,

@@ -100,8 +100,6 @@ class Masker:
 
     def mask(self, data: bytes) -> bytes:
         """Everything that is to be hidden in ``data``, hidden."""
-        if self.patterns is None:
-            return self._pattern.sub(MASK, data)
         scan = Scan()
         self.look(data, scan, at_end=True)
         return self.shown(data, scan)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sandboxes.host.masking import Masker, Scan
+from sandboxes.host.patterns import unfinished_escape
 from sandboxes.host.types import Stream
 
 #: Seconds and bytes after which gathered output becomes an event.
@@ -25,7 +26,6 @@ TIMELINE_LIMIT: Final = 1024 * 1024
 RUNS: Final = 32
 STREAMS: Final[tuple[Stream, Stream]] = ("stdout", "stderr")
 
-_ESCAPE_PART: Final = re.compile(rb"\x1b(?:\[[0-9;:?]{0,32})?\Z")
 _SGR: Final = re.compile(r"\x1b\[([0-9;:]*)m")
 _UTF8_MORE: Final = 0b10
 # What ends each attribute of a terminal's text.
@@ -123,30 +123,20 @@ class StreamText:
         """Text that is safe to show now."""
         pending = self.held + data
         self.end += len(data)
-        cut = min(self._safe(pending), unfinished_character(pending))
-        if part := _ESCAPE_PART.search(pending, max(0, len(pending) - 34)):
-            cut = min(cut, part.start())
+        cut = self.masker.look(pending, self.scan, at_end=False)
+        cut = min(cut, unfinished_character(pending), unfinished_escape(pending))
         self.held = pending[cut:]
         return self._text(pending[:cut])
 
     def finish(self) -> str:
         """What was held back, when nothing more will come."""
         rest, self.held = self.held, b""
-        if self.masker.patterns:
-            self.masker.look(rest, self.scan, at_end=True)
+        self.masker.look(rest, self.scan, at_end=True)
         return self._text(rest)
 
-    def _safe(self, pending: bytes) -> int:
-        if self.masker.patterns:
-            return self.masker.look(pending, self.scan, at_end=False)
-        return self.masker.split(pending)
-
     def _text(self, data: bytes) -> str:
-        if self.masker.patterns:
-            masked = self.masker.shown(data, self.scan)
-            self.scan.move(len(data))
-        else:
-            masked = self.masker.mask(data)
+        masked = self.masker.shown(data, self.scan)
+        self.scan.move(len(data))
         text = masked.decode("utf-8", "replace").replace("\0", "\u2400")
         self.rendition.feed(text)
         return text
@@ -154,8 +144,8 @@ class StreamText:
     def save(self) -> dict[str, Any]:
         """JSON for ``restore``."""
         held = base64.b64encode(self.held).decode()
-        saved = {"end": self.end, "held": held, "sgr": self.rendition.codes}
-        return saved | {"scan": self.scan.save()} if self.masker.patterns else saved
+        scan = self.scan.save()
+        return {"end": self.end, "held": held, "sgr": self.rendition.codes, "scan": scan}
 
     @classmethod
     def restore(cls, masker: Masker, saved: Mapping[str, Any]) -> StreamText:

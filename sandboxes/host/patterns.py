@@ -80,8 +80,7 @@ class Patterns:
             at = self._windows(lines, word.start(), word.end(), spans, whole=True)
         spans.extend(self._spans(lines, at, complete))
         if not at_end:
-            part = _ESCAPE_PART.search(data, max(complete, len(data) - _ESCAPE_LONGEST))
-            end = part.start() if part else len(data)
+            end = unfinished_escape(data, complete)
             complete = self._windows(lines, complete, end, spans, whole=False)
         return Found(spans, complete)
 
@@ -136,10 +135,15 @@ def _last_word(data: bytes, lines: bytes, start: int) -> int:
 
     An escape sequence that is not whole yet ends a word, and waits as if it were one.
     """
+    escape = unfinished_escape(data, start)
+    return escape if escape < len(data) else max(start, lines.rfind(b"\n") + 1)
+
+
+def unfinished_escape(data: bytes, start: int = 0) -> int:
+    """Where an escape sequence begins, from ``start`` on, that ``data`` ends in the middle of, else
+    its length."""
     part = _ESCAPE_PART.search(data, max(start, len(data) - _ESCAPE_LONGEST))
-    if part:
-        return part.start()
-    return max(start, lines.rfind(b"\n") + 1)
+    return part.start() if part else len(data)
 
 
 @lru_cache(maxsize=256)

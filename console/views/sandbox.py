@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from asgiref.sync import async_to_sync
 from django.contrib import messages
+from django.forms import Form
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
@@ -92,21 +95,8 @@ def sandbox_head(request: HttpRequest, principal: Principal, sandbox_id: str) ->
 def sandbox_extend(request: HttpRequest, principal: Principal, sandbox_id: str) -> HttpResponse:
     """Restart the clock from now."""
     form = ExtendForm(request.POST)
-    try:
-        if not form.is_valid():
-            messages.error(request, "Choose for how long.")
-        else:
-            sandbox_set_timeout(
-                principal=principal,
-                sandbox_id=sandbox_id,
-                timeout_seconds=form.cleaned_data["timeout_seconds"],
-                origin=origin_of(request),
-            )
-    except SandboxNotFound:
-        raise
-    except SandboxError as error:
-        messages.error(request, str(error))
-    return redirect(tab_to_return_to(request, sandbox_id))
+    wrong = "Choose for how long."
+    return _set(request, principal, sandbox_id, form, sandbox_set_timeout, wrong=wrong)
 
 
 @require_POST
@@ -114,16 +104,26 @@ def sandbox_extend(request: HttpRequest, principal: Principal, sandbox_id: str) 
 def sandbox_budget(request: HttpRequest, principal: Principal, sandbox_id: str) -> HttpResponse:
     """What the run may cost; nothing typed takes the limit away."""
     form = BudgetForm(request.POST)
+    wrong = "A budget is a number of euros, such as 0.50."
+    return _set(request, principal, sandbox_id, form, sandbox_set_budget, wrong=wrong)
+
+
+def _set(
+    request: HttpRequest,
+    principal: Principal,
+    sandbox_id: str,
+    form: Form,
+    service: Callable[..., object],
+    *,
+    wrong: str,
+) -> HttpResponse:
+    """``service`` is given what the form holds, by its fields' names."""
+    if not form.is_valid():
+        messages.error(request, wrong)
+        return redirect(tab_to_return_to(request, sandbox_id))
+    asked = {"principal": principal, "sandbox_id": sandbox_id, "origin": origin_of(request)}
     try:
-        if not form.is_valid():
-            messages.error(request, "A budget is a number of euros, such as 0.50.")
-        else:
-            sandbox_set_budget(
-                principal=principal,
-                sandbox_id=sandbox_id,
-                budget_eur=form.cleaned_data["budget_eur"],
-                origin=origin_of(request),
-            )
+        service(**asked, **form.cleaned_data)
     except SandboxNotFound:
         raise
     except SandboxError as error:

@@ -254,16 +254,19 @@ class Pause:
 
     async def _let_go(self) -> None:
         try:
-            try:
-                await in_thread(self._threads, self._thaw)
-            finally:
-                gate.opened(self._box.agent_socket)
+            await self._thaw()
             await questions.hold_clock(self._box.agent_socket, hold=False)
         except HostError as error:
             log.warning("The clock of %s stands still: %s", self._box.sandbox_id, error.message)
         await self._commands.rejoin()
 
-    def _thaw(self) -> None:
+    async def _thaw(self) -> None:
+        try:
+            await in_thread(self._threads, self._reach)
+        finally:
+            gate.opened(self._box.agent_socket)
+
+    def _reach(self) -> None:
         """In one go: each way to a thread and back costs as much as the thaw itself."""
         slot = self._box.slot
         slot.group.freezer.thaw()

@@ -34,6 +34,11 @@ WAKE_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 0.05
 _NOWHERE = Origin()
 _NEVER: Final = datetime.fromtimestamp(0, tz=UTC)
+#: What a pause and a resume make of a sandbox, for the audit record.
+_TURNS: Final = {
+    "sandbox.paused": (Status.RUNNING, Status.PAUSED),
+    "sandbox.resumed": (Status.PAUSED, Status.RUNNING),
+}
 _turning: set[asyncio.Task[Sandbox]] = set()
 
 _NOT_NOW: Final = {
@@ -66,7 +71,7 @@ async def _pause(principal: Principal, sandbox_id: str, origin: Origin) -> Sandb
     except HostError as error:
         await in_database(turn_failed, sandbox_id=sandbox.id, error=error)
         raise
-    await _audit(principal, "paused", sandbox, origin)
+    await _audit(principal, "sandbox.paused", sandbox, origin)
     return await in_database(pause_end, sandbox_id=sandbox.id, kept=kept)
 
 
@@ -108,7 +113,7 @@ async def _resume(principal: Principal, sandbox_id: str, origin: Origin, reason:
     except HostError as error:
         await in_database(turn_failed, sandbox_id=sandbox.id, error=error)
         raise
-    await _audit(principal, "resumed", sandbox, origin)
+    await _audit(principal, "sandbox.resumed", sandbox, origin)
     return await in_database(resume_end, sandbox_id=sandbox.id)
 
 
@@ -287,13 +292,12 @@ def _turn(sandbox: Sandbox, status: Status, *fields: str) -> None:
     )
 
 
-async def _audit(principal: Principal, turned: str, sandbox: Sandbox, origin: Origin) -> None:
-    was = {"paused": Status.RUNNING, "resumed": Status.PAUSED}[turned]
-    now = {"paused": Status.PAUSED, "resumed": Status.RUNNING}[turned]
+async def _audit(principal: Principal, action: str, sandbox: Sandbox, origin: Origin) -> None:
+    was, now = _TURNS[action]
     await in_database(
         audit_record,
         principal=principal,
-        action=f"sandbox.{turned}",
+        action=action,
         target=sandbox.id,
         before={"status": was},
         after={"status": now},

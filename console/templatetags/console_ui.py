@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -19,7 +20,7 @@ from django.utils.safestring import SafeString
 
 from accounts.policy import Principal, allows
 from console.forms import EXTENSIONS
-from console.tabs import SETTINGS, TABS
+from console.tabs import SETTINGS, TABS, Tab
 from sandboxes.host.terminals.types import TerminalInfo
 from sandboxes.models import Sandbox
 from sandboxes.signals.selectors import signals_of
@@ -54,21 +55,24 @@ def nav_link(context: Context, name: str, label: str) -> SafeString:
     return format_html('<a href="{}" data-page="{}"{}>{}</a>', href, name, mark, label)
 
 
-@register.inclusion_tag("console/parts/sandbox_tabs.html", takes_context=True)
+@register.inclusion_tag("console/parts/tabs.html", takes_context=True)
 def sandbox_tabs(context: Context, sandbox_id: str) -> dict[str, Any]:
-    """The strip that leads from one page of a sandbox to the others; a single tab shows none."""
-    path = context["request"].path
-    links = [(tab, reverse(tab.name, args=[sandbox_id])) for tab in TABS]
-    here = max((href for _, href in links if path.startswith(href)), key=len, default="")
-    return {"tabs": [(tab, href, href == here) for tab, href in links] if links[1:] else []}
+    """The strip that leads from one page of a sandbox to the others."""
+    return _tabs(context, TABS, sandbox_id) | {"kind": "box-tabs", "label": "Sandbox"}
 
 
-@register.inclusion_tag("console/parts/settings_tabs.html", takes_context=True)
+@register.inclusion_tag("console/parts/tabs.html", takes_context=True)
 def settings_tabs(context: Context) -> dict[str, Any]:
     """What leads from one part of the settings to the others."""
+    return _tabs(context, SETTINGS) | {"kind": "settings-tabs", "label": "Settings"}
+
+
+def _tabs(context: Context, tabs: Iterable[Tab], *args: str) -> dict[str, Any]:
+    """Each with its address, and whether it is the page that is open or one below it."""
     path = context["request"].path
-    links = [(tab, reverse(tab.name)) for tab in SETTINGS]
-    return {"tabs": [(tab, href, path.startswith(href)) for tab, href in links]}
+    links = [(tab, reverse(tab.name, args=args)) for tab in tabs]
+    here = max((href for _, href in links if path.startswith(href)), key=len, default="")
+    return {"tabs": [(tab, href, href == here) for tab, href in links]}
 
 
 @register.inclusion_tag("console/parts/signals.html", takes_context=True)

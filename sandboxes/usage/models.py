@@ -29,19 +29,26 @@ class Meter(models.Model):
         return self.sandbox_id
 
 
-class Usage(models.Model):
-    """What one sandbox used in one hour (UTC) in which it was counted, and its price then.
+class Used(models.Model):
+    """Microseconds of CPU, the working set's KiB times milliseconds, and the price of both then."""
 
-    ``cpu_us`` are microseconds of CPU, ``memory_kib_ms`` the working set's KiB times milliseconds.
+    cpu_us = models.BigIntegerField()
+    memory_kib_ms = models.BigIntegerField()
+    eur = models.DecimalField(max_digits=20, decimal_places=12)
+
+    class Meta:
+        abstract = True
+
+
+class Usage(Used):
+    """What one sandbox used in one hour (UTC) in which it was counted.
+
     The row outlives the sandbox's own.
     """
 
     account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="usage")
     sandbox_id = models.CharField(max_length=40)
     hour = models.DateTimeField()
-    cpu_us = models.BigIntegerField()
-    memory_kib_ms = models.BigIntegerField()
-    eur = models.DecimalField(max_digits=20, decimal_places=12)
 
     class Meta:
         verbose_name_plural = "usage"
@@ -56,7 +63,7 @@ class Usage(models.Model):
         return f"{self.sandbox_id} at {self.hour:%Y-%m-%d %H}h"
 
 
-class DayUsage(models.Model):
+class DayUsage(Used):
     """An account's usage of a day (UTC) by template and token, kept in the same transactions.
 
     Sums of usage rows, so few that a page reads a month of them at once. ``token_id`` is empty for
@@ -67,9 +74,6 @@ class DayUsage(models.Model):
     day = models.DateField()
     template = models.CharField(max_length=64)
     token_id = models.CharField(max_length=40, blank=True)
-    cpu_us = models.BigIntegerField()
-    memory_kib_ms = models.BigIntegerField()
-    eur = models.DecimalField(max_digits=20, decimal_places=12)
 
     class Meta:
         verbose_name_plural = "usage by day"
@@ -83,7 +87,7 @@ class DayUsage(models.Model):
         return f"{self.account_id} on {self.day}"
 
 
-class RunUsage(models.Model):
+class RunUsage(Used):
     """One sandbox's usage of a month (UTC), kept likewise. ``month`` is its first day."""
 
     account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="+", db_index=False)
@@ -91,9 +95,6 @@ class RunUsage(models.Model):
     sandbox_id = models.CharField(max_length=40)
     template = models.CharField(max_length=64)
     token_id = models.CharField(max_length=40, blank=True)
-    cpu_us = models.BigIntegerField()
-    memory_kib_ms = models.BigIntegerField()
-    eur = models.DecimalField(max_digits=20, decimal_places=12)
 
     class Meta:
         verbose_name_plural = "usage by sandbox"

@@ -10,7 +10,6 @@ from orkestr._client import OrkestrClient
 from playwright.sync_api import Page, expect
 from pytest_django import DjangoAssertNumQueries
 
-from accounts.models import Account
 from sandboxes.models import Sandbox as Row
 from sandboxes.models import Status
 from tests.cast import Cast
@@ -60,7 +59,7 @@ def test_the_list_comes_back_by_itself_and_is_current_then(
     expect(page.locator(".socket .open")).to_be_visible()
     stack.kill("asgi")
     expect(page.locator(".socket .away")).to_be_visible()
-    made = _rows(account.account, count=1)
+    made = _rows(account, count=1)
     stack.start("asgi")
     expect(page.locator(f"#row-{made[0].id}")).to_be_visible(timeout=30_000)
 
@@ -96,7 +95,7 @@ def test_the_form_says_what_is_wrong(page: Page, account: Cast) -> None:
 
 
 def test_filters_stand_in_the_address_and_pages_do_not_shift(page: Page, account: Cast) -> None:
-    rows = _rows(account.account, count=55)
+    rows = _rows(account, count=55)
     sign_in(page, account.viewer, to="/sandboxes/")
     listed = page.locator(".list-row")
     expect(listed).to_have_count(50)
@@ -243,27 +242,13 @@ def test_a_page_of_a_long_list_asks_a_fixed_number_of_short_questions(
     assert "More than 1 000 sandboxes" in client.get("/sandboxes/").content.decode()
 
 
-def _rows(account: Account, *, count: int) -> list[Row]:
+def _rows(account: Cast, *, count: int) -> list[Row]:
     """Ended sandboxes, oldest first, as if they had run."""
-    plain = {
-        "actor": {"type": "system"},
-        "status": Status.TERMINATED,
-        "template": "debian-12",
-        "size": "small",
-        "cpu": 1,
-        "memory_mb": 1024,
-        "disk_mb": 1024,
-        "network": "off",
-        "region": "local",
-        "node_id": "local",
-        "timeout_seconds": 60,
-        "on_timeout": "kill",
-        "expires_at": account.created_at,
-        "ended_at": account.created_at,
-        "reason": "expired",
-    }
+    ended_at = account.account.created_at
     made = [
-        Row.objects.create(account=account, metadata={"number": str(number)}, **plain)
+        account.sandbox_row(
+            status=Status.TERMINATED, ended_at=ended_at, metadata={"number": str(number)}
+        )
         for number in range(count)
     ]
     return sorted(made, key=lambda row: row.id)

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import django
@@ -64,15 +65,22 @@ def main() -> int:
     if unknown:
         parser.error(f"there is no {', '.join(sorted(unknown))}")
     rows: list[report.Row] = []
+    broken: list[str] = []
     with platform(quick=options.quick) as bench:
         for name in options.names or measurements:
             began = time.monotonic()
-            rows += measurements[name](bench)
+            try:
+                rows += measurements[name](bench)
+            except Exception:  # the others took minutes and are worth having
+                traceback.print_exc()
+                broken.append(name)
             print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     print(report.table(rows))
-    if not options.names and not options.quick:
+    if broken:
+        print(f"Did not run to their end: {', '.join(broken)}", file=sys.stderr)
+    elif not options.names and not options.quick:
         report.write_page(Path("docs/bench.md"), rows)
-    return 0
+    return 1 if broken else 0
 
 
 if __name__ == "__main__":

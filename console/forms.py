@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -92,14 +93,9 @@ class LinesField(forms.CharField):
         ]
 
 
-class SandboxForm(forms.Form):
-    """The options of ``POST /v1/sandboxes``."""
+class RunForm(forms.Form):
+    """What any new sandbox is given, whatever it is made from."""
 
-    template = forms.ChoiceField(choices=[(name, name) for name in TEMPLATES])
-    size = forms.CharField(max_length=32)
-    network = forms.CharField(max_length=16)
-    isolation = forms.ChoiceField(required=False, choices=Isolation.choices)
-    allow_domains = LinesField(required=False)
     timeout_seconds = forms.IntegerField(
         min_value=TIMEOUT_MIN, max_value=TIMEOUT_MAX, initial=TIMEOUT_DEFAULT
     )
@@ -114,14 +110,10 @@ class SandboxForm(forms.Form):
     metadata = PairsField(required=False)
 
     def to_request(self) -> SandboxRequest:
-        """What the service takes. Only after ``is_valid``."""
+        """What the service takes, still without what it is made from. Only after ``is_valid``."""
         data = self.cleaned_data
         return SandboxRequest(
-            template=data["template"],
-            size=data["size"],
-            network=data["network"],
-            isolation=data["isolation"] or None,
-            allow_domains=data["allow_domains"] or None,
+            template="",
             timeout_seconds=data["timeout_seconds"],
             on_timeout=data["on_timeout"] or "kill",
             auto_resume=data["auto_resume"],
@@ -131,6 +123,36 @@ class SandboxForm(forms.Form):
             env=data["env"] or {},
             metadata=data["metadata"] or {},
         )
+
+
+class SandboxForm(RunForm):
+    """The options of ``POST /v1/sandboxes`` with a template."""
+
+    template = forms.ChoiceField(choices=[(name, name) for name in TEMPLATES])
+    size = forms.CharField(max_length=32)
+    network = forms.CharField(max_length=16)
+    isolation = forms.ChoiceField(required=False, choices=Isolation.choices)
+    allow_domains = LinesField(required=False)
+
+    def to_request(self) -> SandboxRequest:
+        data = self.cleaned_data
+        return replace(
+            super().to_request(),
+            template=data["template"],
+            size=data["size"],
+            network=data["network"],
+            isolation=data["isolation"] or None,
+            allow_domains=data["allow_domains"] or None,
+        )
+
+
+class ForkForm(RunForm):
+    """The same with a snapshot, which says all the rest."""
+
+    snapshot = forms.CharField(max_length=40)
+
+    def to_request(self) -> SandboxRequest:
+        return replace(super().to_request(), snapshot=self.cleaned_data["snapshot"])
 
 
 class ExtendForm(forms.Form):

@@ -29,6 +29,7 @@ from console.views import (
     saved_views,
     settings,
     signals,
+    snapshots,
     strip,
     terminal,
     tokens,
@@ -54,6 +55,10 @@ urlpatterns = [
     path("sandboxes/views/", saved_views.save, name="saved-views"),
     path("sandboxes/views/<int:view_id>/delete/", saved_views.delete, name="saved-view-delete"),
     path("sandboxes/new/", sandboxes.sandbox_new, name="sandbox-new"),
+    path("sandboxes/snapshots/", snapshots.snapshots, name="snapshots"),
+    path(
+        "sandboxes/snapshots/<str:snapshot_id>/delete/", snapshots.snapshot_end, name="snapshot-end"
+    ),
     path("sandboxes/<str:sandbox_id>/", sandbox.sandbox, name="sandbox"),
     path("sandboxes/<str:sandbox_id>/rows/", sandbox.sandbox_rows, name="sandbox-rows"),
     path("sandboxes/<str:sandbox_id>/head/", sandbox.sandbox_head, name="sandbox-head"),
@@ -75,6 +80,7 @@ urlpatterns = [
     path("sandboxes/<str:sandbox_id>/pause/", pausing.pause, name="sandbox-pause"),
     path("sandboxes/<str:sandbox_id>/resume/", pausing.resume, name="sandbox-resume"),
     path("sandboxes/<str:sandbox_id>/terminate/", sandbox.sandbox_end, name="sandbox-terminate"),
+    path("sandboxes/<str:sandbox_id>/snapshot/", snapshots.snapshot_take, name="sandbox-snapshot"),
     path("sandboxes/<str:sandbox_id>/hold/", pausing.hold, name="sandbox-hold"),
     path("sandboxes/<str:sandbox_id>/release/", pausing.release, name="sandbox-release"),
     path("sandboxes/<str:sandbox_id>/export/<str:form>/", exports.export, name="sandbox-export"),

@@ -24,8 +24,10 @@ from console.tabs import SETTINGS, TABS, Tab
 from sandboxes.host.terminals.types import TerminalInfo
 from sandboxes.models import Sandbox
 from sandboxes.signals.selectors import signals_of
+from sandboxes.snapshots import snapshots_of
 
 register = template.Library()
+_SNAPSHOTS = 8  # beside a timeline; the page of snapshots has all
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?[+-]\d\d:\d\d")
 
 
@@ -80,6 +82,13 @@ def sandbox_signals(context: Context, sandbox: Sandbox) -> dict[str, Any]:
     """What says that a run may be stuck."""
     found = signals_of(sandbox_id=sandbox.id)
     return {"sandbox": sandbox, "signals": found, "request": context["request"]}
+
+
+@register.inclusion_tag("console/parts/snapshots_of.html", takes_context=True)
+def sandbox_snapshots(context: Context, sandbox: Sandbox) -> dict[str, Any]:
+    """The newest snapshots that were taken of a sandbox."""
+    found = snapshots_of(sandbox.account_id).filter(source_id=sandbox.id)[:_SNAPSHOTS]
+    return {"snapshots": found, "request": context["request"]}
 
 
 @register.simple_tag

@@ -13,17 +13,18 @@ from accounts.origin import origin_of
 from accounts.policy import Principal, Scope, require
 from accounts.selectors import account_of, token_names
 from console import boards
-from console.forms import AGES, SandboxForm
+from console.forms import AGES, ForkForm, RunForm, SandboxForm
 from console.signed_in import signed_in
 from console.wall.picture import Painter
 from sandboxes.allowlist import registries_refresh_now
-from sandboxes.errors import InvalidRequest, SandboxError
+from sandboxes.errors import InvalidRequest, NotFound, SandboxError
 from sandboxes.host.types import HostError
 from sandboxes.limits import NETWORKS, TEMPLATES, TIMEOUT_DEFAULT
-from sandboxes.models import Isolation, Status
+from sandboxes.models import Isolation, Sandbox, Snapshot, Status
 from sandboxes.saved_views import saved_views_of
 from sandboxes.selectors import limits_of
 from sandboxes.services import host_client, sandbox_create
+from sandboxes.snapshots import forked, snapshot_for
 from sandboxes.volumes import volumes_of
 
 VOLUMES_SHOWN = 500
@@ -69,23 +70,22 @@ def sandboxes(request: HttpRequest, principal: Principal) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @signed_in
 def sandbox_new(request: HttpRequest, principal: Principal) -> HttpResponse:
-    """Make a sandbox, and go to its timeline."""
+    """Make a sandbox from a template, or from the snapshot that is named; go to its timeline."""
     require(principal, Scope.SANDBOXES_WRITE)
-    form = SandboxForm(request.POST or None)
+    snapshot = _snapshot(request, principal)
+    form = (ForkForm if snapshot else SandboxForm)(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            sandbox = async_to_sync(sandbox_create)(
-                principal=principal, request=form.to_request(), origin=origin_of(request)
-            )
-            return redirect("sandbox", sandbox.id)
-        except SandboxError as error:
+            return redirect("sandbox", _made(request, principal, form).id)
+        except NotFound:
+            raise
+        except (SandboxError, HostError) as error:
             form.add_error(None, str(error))
-        except HostError as error:
-            form.add_error(None, error.message)
     registries_refresh_now(host_client())
     limits = limits_of(principal.account_id)
     context = {
         "form": form,
+        "snapshot": snapshot,
         "limits": limits,
         "templates": TEMPLATES,
         "isolations": _isolations(limits.account.plan),
@@ -95,6 +95,21 @@ def sandbox_new(request: HttpRequest, principal: Principal) -> HttpResponse:
         "volumes": volumes_of(principal.account_id)[:VOLUMES_SHOWN],
     }
     return render(request, "console/sandbox_new.html", context, status=422 if form.errors else 200)
+
+
+def _snapshot(request: HttpRequest, principal: Principal) -> Snapshot | None:
+    """The one that the address or the form names. Raises ``SnapshotNotFound``."""
+    named = request.POST.get("snapshot") or request.GET.get("snapshot")
+    return snapshot_for(account_id=principal.account_id, snapshot_id=named) if named else None
+
+
+def _made(request: HttpRequest, principal: Principal, form: RunForm) -> Sandbox:
+    asked = form.to_request()
+    if asked.snapshot:
+        asked = forked(asked, account_id=principal.account_id)
+    return async_to_sync(sandbox_create)(
+        principal=principal, request=asked, origin=origin_of(request)
+    )
 
 
 def _isolations(plan: Plan) -> list[Isolation]:

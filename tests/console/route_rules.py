@@ -76,6 +76,8 @@ RULES: Final[dict[str, Rule]] = {
     "": _READ,
     "sandboxes/": _READ,
     "sandboxes/bulk/": _WRITE,
+    "sandboxes/snapshots/": _READ,
+    "sandboxes/snapshots/<str:snapshot_id>/delete/": _WRITE,
     "sandboxes/views/": _READ_POST,
     "sandboxes/views/<int:view_id>/delete/": Rule(post=READ, names_more=True),
     "palette/": _READ,
@@ -93,6 +95,7 @@ RULES: Final[dict[str, Rule]] = {
     _SANDBOX + "pause/": _WRITE,
     _SANDBOX + "resume/": _WRITE,
     _SANDBOX + "terminate/": _WRITE,
+    _SANDBOX + "snapshot/": _WRITE,
     _SANDBOX + "hold/": _WRITE,
     _SANDBOX + "release/": _WRITE,
     _SANDBOX + "export/<str:form>/": _READ,
@@ -206,6 +209,7 @@ MADE: Final[dict[str, Callable[[Cast], Any]]] = {
         ).id
     ),
     "webhook_id": MADE_FOR_API["{webhook_id}"],
+    "snapshot_id": MADE_FOR_API["{snapshot_id}"],
     "token_id": lambda cast: cast.mint().token.id,
 }
 _NOBODY: Final = 999_999_999

@@ -105,10 +105,31 @@ document.addEventListener("keydown", (event) => {
 document.addEventListener("change", ({ target }) => target.closest?.("form[data-sends]")?.requestSubmit());
 
 // What cannot be taken back names itself once more before it is sent.
+let answered = null; // the form whose question was answered with yes
 document.addEventListener("submit", (event) => {
-  const question = event.target.dataset?.confirm;
-  if (question && !confirm(question)) event.preventDefault();
+  const { target: form, submitter } = event;
+  const agreed = form === answered;
+  answered = null;
+  if (!form.dataset?.confirm || agreed) return;
+  event.preventDefault();
+  event.stopImmediatePropagation();
+  ask(form, submitter);
 }, true);
+
+function ask(form, submitter) {
+  const dialog = document.getElementById("ask");
+  const yes = dialog.querySelector("[data-yes]");
+  dialog.querySelector("h2").textContent = form.dataset.confirm;
+  yes.textContent = form.dataset.act ?? "Go on";
+  yes.onclick = () => {
+    dialog.close();
+    // What is drawn anew meanwhile may have taken the form out of the page.
+    if (!form.isConnected) document.body.append(Object.assign(form, { hidden: true }));
+    answered = form;
+    form.requestSubmit(submitter?.form === form ? submitter : null);
+  };
+  dialog.showModal();
+}
 
 // Without htmx: what narrows a list does so when it is chosen.
 document.addEventListener("change", ({ target }) => {

@@ -39,7 +39,6 @@ def test_a_denied_domain_is_allowed_while_the_sandbox_runs(
         client=sandbox_client,
     )
     complaints = watched(page)
-    page.on("dialog", lambda dialog: dialog.accept())
     hosts = open_network(page, account.operator, sandbox)
     expect(hosts.get_by_role("heading", name="No connections yet")).to_be_visible()
     refused = sandbox.exec("curl -sS https://api.other.example.org/")
@@ -48,6 +47,8 @@ def test_a_denied_domain_is_allowed_while_the_sandbox_runs(
     expect(row).to_contain_text("api.other.example.org:443")
     expect(row).to_contain_text("not on this sandbox's allowlist")
     row.get_by_role("button", name="Allow api.other.example.org").click()
+    asked = page.get_by_role("dialog", name="Allow api.other.example.org and all below it")
+    asked.get_by_role("button", name="Allow").click()
     expect(page.locator(".notice")).to_contain_text("can be reached from now on")
     expect(hosts.locator("tr[data-verdict='since']")).to_contain_text("allowed since")
     expect(hosts.locator(".tag[data-added]")).to_have_text("api.other.example.org")

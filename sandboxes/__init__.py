@@ -1,0 +1,1 @@
+"""Sandboxes: models, services, selectors, limits, metering, the `/v1` API and the MCP tools."""

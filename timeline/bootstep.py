@@ -55,6 +55,7 @@ def _with_orm(observer: Observer) -> Observer:
 
 
 def recall(sandbox_id: str) -> Sequence[Event]:
+    """The lifecycle events of a sandbox, for observers that missed some."""
     close_old_connections()
     try:
         return lifecycle(sandbox_id=sandbox_id)

@@ -45,7 +45,7 @@ class TimelineConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channel
     async def ended_by(self, message: Mapping[str, Any]) -> str | None:
         """Whether a control message ends this socket, and the ``bye`` code if it does.
 
-        ``message["type"]`` is ``token.revoked``, ``session.ended``, ``account.role_changed`` or
+        ``message["type"]`` is ``token.revoked``, ``session.ended``, ``member.changed`` or
         one this console does not know yet.
         """
         return None

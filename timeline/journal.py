@@ -1,4 +1,4 @@
-"""A sandbox's journal on the host's disk, and the shipper that moves journals to Redis.
+"""A sandbox's journal on the host's disk, which ``timeline.shipper`` moves to Redis.
 
 A record stays in the journal until PostgreSQL is known to have it, so that neither a killed host
 nor a Redis that lost its memory loses an event; ``timeline.log`` tells the whole argument.

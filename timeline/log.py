@@ -1,4 +1,4 @@
-"""The hose between journals and PostgreSQL: key names, one line per event, the atomic append.
+"""The shards in Redis that carry journals to PostgreSQL: keys, lines, the atomic append.
 
 Why nothing is lost, nothing is kept twice, and no ``seq`` is given to two events:
 
@@ -11,10 +11,10 @@ Why nothing is lost, nothing is kept twice, and no ``seq`` is given to two event
   hands out numbers, hence nothing can hand one out twice. A batch whose ``before`` lies beyond
   the row's position is refused (something between was lost on the way) and asked for again.
 - Redis only carries. The journal keeps every record until PostgreSQL is known to have it, and
-  the script below tells the journal where the hose really ends. After FLUSHALL, a restart from
-  an older file, or a trimmed stream, that is an earlier position, the journal starts again from
-  there, and what PostgreSQL had already is left out by the rule above.
-- Django processes do not use the hose: ``timeline.services.events_append`` takes the next
+  the script below tells the journal how far the shards really have it. After FLUSHALL, a restart
+  from an older file, or a trimmed stream, that is an earlier position, the journal starts again
+  from there, and what PostgreSQL had already is left out by the rule above.
+- Django processes do not use the shards: ``timeline.services.events_append`` takes the next
   ``seq`` under the same row lock, inside the transaction of the change it tells about.
 
 Keys: hash ``tl:{<sandbox id>}`` with ``shipped`` and ``stored`` (positions), streams

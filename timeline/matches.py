@@ -31,7 +31,7 @@ _WINDOW: Final = 20_000  # events that one page reads where no index helps
 
 _KEY: Final = "COALESCE(actor ->> 'id', actor ->> 'type')"
 # Common words are in the nearest blocks, of which few are read; for others the index is asked, by
-# words alone, which are the sandbox's own (``words.lexeme``).
+# words alone, which are the sandbox's own (``words.mark_of``).
 _BLOCKS_NEAR: Final = """
     SELECT first, last, words @@ %(query)s::tsquery FROM timeline_words
     WHERE sandbox_id = %(id)s AND last > %(above)s AND first < %(below)s

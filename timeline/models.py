@@ -1,4 +1,8 @@
-"""The tables of the log. Written by ``timeline.store``, ``.services`` and ``.indexing`` only."""
+"""The tables of the log. Events are written by ``timeline.store`` and ``.services`` only.
+
+The index of words and the counts of stretches follow behind them (``.indexing``, ``.stretches``);
+marks are whose notes they are (``sandboxes/notes.py``).
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""`/v1` over HTTP: routes parse, call one service or selector, and reply."""

@@ -1,0 +1,1 @@
+"""The root daemon that runs sandboxes: runtime, agent, network, disks, journals. No Django."""

@@ -126,7 +126,9 @@ def _tasks(trace: bytes) -> list[tuple[float, float]]:
     return [
         (event["dur"] / 1000, event.get("tdur", event["dur"]) / 1000)
         for event in events
-        if event["name"].endswith("RunTask") and (event["pid"], event["tid"]) in mains
+        if event["name"].endswith("RunTask")
+        and (event["pid"], event["tid"]) in mains
+        and "dur" in event  # one that was running when the tracing began or ended has none
     ]
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from sandboxes.host.agent.ties import Ties
 from sandboxes.host.client import CreateSpec
 from sandboxes.host.egress.policy import Policy, Rule
 from sandboxes.host.networks import MODES
@@ -97,6 +98,7 @@ class Box:
     env: Mapping[str, str]
     journal: Journal
     slot: Slot
+    ties: Ties = field(default_factory=Ties)
 
     @classmethod
     def open(cls, spec: CreateSpec, directory: Path, env: Mapping[str, str], slot: Slot) -> Box:
@@ -156,8 +158,8 @@ def parse_spec(row: object) -> CreateSpec:
         spec = CreateSpec(**row)
     except TypeError as error:
         raise _invalid("the fields of a specification") from error
-    for field in fields(CreateSpec):
-        _check_type(field.name, str(field.type), getattr(spec, field.name))
+    for each in fields(CreateSpec):
+        _check_type(each.name, str(each.type), getattr(spec, each.name))
     if not _ID.fullmatch(spec.sandbox_id):
         raise _invalid("a sandbox id")
     if spec.network not in MODES:

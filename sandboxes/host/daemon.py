@@ -9,7 +9,6 @@ import time
 from collections import ChainMap
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -48,6 +47,7 @@ from sandboxes.host.terminals.terminals import Terminals
 from sandboxes.host.threads import in_thread
 from sandboxes.host.types import HostError
 from sandboxes.host.volumes import Volumes
+from sandboxes.host.work import Work
 from timeline.events import SYSTEM, Actor, NewEvent, now_us
 from timeline.journal import Journal
 from timeline.shipper import Shipper
@@ -70,29 +70,24 @@ class Live:
     """
 
     box: Box
-    commands: Commands
-    terminals: Terminals
-    code: Interpreter
+    work: Work
     files: Files
     limits: LimitWatch
     pause: Pause
     previews: Told
     end: asyncio.Task[None] | None = None
 
-    async def recover(self) -> None:
-        """Take up what an earlier host left, where that had to wait for the end of a pause."""
-        await self.code.recover()
-        for work in (self.commands, self.terminals):
-            if work.recalled:
-                await work.recover()
+    @property
+    def commands(self) -> Commands:
+        return self.work.commands
 
-    async def settled(self, seconds: float) -> None:
-        """Wait, so long at most for each, until the ends of all it ran are recorded."""
-        await self.commands.settled(seconds)
-        await self.terminals.settled(seconds)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self.code.settled()
+    @property
+    def terminals(self) -> Terminals:
+        return self.work.terminals
+
+    @property
+    def code(self) -> Interpreter:
+        return self.work.code
 
 
 class Host:
@@ -151,7 +146,7 @@ class Host:
         await self._pool.empty(self.threads)
         for live in self._live.values():
             asyncio.get_running_loop().remove_reader(live.box.slot.pidfd)
-            await self._close_commands(live)
+            await live.work.close(_CLOSE_SECONDS)
             live.box.journal.close()
         await self.sleepers.close()
         await self.connections.close(stop=not self._live)
@@ -338,19 +333,13 @@ class Host:
         self.adopt(box)
         self.shipper.add(box.journal)
 
-    def adopt(
-        self, box: Box, *, paused: Paused | None = None, commands: Commands | None = None
-    ) -> Live:
+    def adopt(self, box: Box, *, paused: Paused | None = None, work: Work | None = None) -> Live:
         """Serve a sandbox that runs or is paused, from now on."""
-        commands = commands or Commands(box)
-        recordings = self.maker.places.recordings / box.sandbox_id
-        terminals = Terminals(box, recordings=recordings)
-        code = Interpreter(box, has_kernel=box.spec.template in TEMPLATES)
-        pause = Pause(
-            box, commands, self.memory, self.threads, paused, terminals=terminals, code=code
-        )
-        limits, told = LimitWatch(box), Told(box)
-        live = Live(box, commands, terminals, code, Files(box), limits, pause, told)
+        if work is None:
+            recordings = self.maker.places.recordings
+            work = Work.of(box, has_kernel=box.spec.template in TEMPLATES, recordings=recordings)
+        pause = Pause(box, work, self.memory, self.threads, paused)
+        live = Live(box, work, Files(box), LimitWatch(box), pause, Told(box))
         self._live[box.sandbox_id] = live
         self.connections.follow(box.sandbox_id, box.journal)
         asyncio.get_running_loop().add_reader(box.slot.pidfd, self._died, live)
@@ -373,7 +362,6 @@ class Host:
             except BaseException:
                 await self.metering.go_on(sandbox_id)
                 raise
-            live.code.hold()
         if paused.is_saved:
             self.spawn(in_thread(self.threads, partial(self.memory.sync, live.box.slot.name)))
         return paused
@@ -387,9 +375,8 @@ class Host:
         async with live.pause.lock:
             self.found(sandbox_id)
             await live.pause.end(wake)
-            live.code.go_on()
             await self.metering.go_on(sandbox_id)
-            await live.recover()
+            await live.work.recover()
 
     async def _wake(self, sleeper: Sleeper) -> str:
         """Have it paused in the ordinary way; why without its processes, or an empty string."""
@@ -400,8 +387,7 @@ class Host:
             self.metering.add(box)
             paused = replace(sleeper.paused, is_saved=False)
             box.save("paused", paused=paused)
-            live = self.adopt(box, paused=paused, commands=sleeper.commands)
-            live.code.recall(held=True)
+            self.adopt(box, paused=paused, work=sleeper.work)
             self.sleepers.remove(sleeper)
             self.spawn(self.sleepers.discard(sleeper.slot))
             return lost
@@ -480,10 +466,10 @@ class Host:
         async with live.pause.lock, self.volumes.written_out(box):
             await in_thread(self.threads, partial(self.maker.kill, box.slot))
         live.code.go_on()
-        await live.commands.rejoin()
-        await live.recover()
-        await live.settled(_CLOSE_SECONDS)
-        await self._close_commands(live)
+        await live.work.rejoin()
+        await live.work.recover()
+        await live.work.settled(_CLOSE_SECONDS)
+        await live.work.close(_CLOSE_SECONDS)
         await self.connections.detach(box.sandbox_id, network=box.spec.network)
         await self.metering.end(box.sandbox_id, box.directory)
         died = "" if ending is not None else process.reap(box.slot.pidfd)
@@ -512,14 +498,6 @@ class Host:
         """For an ended sandbox of which only this is not stored yet; before ``start``."""
         self.metering.find_left(directory.name, directory, self.maker.group(slot))
         self._retired.folders.add(directory)
-
-    async def _close_commands(self, live: Live) -> None:
-        try:
-            async with asyncio.timeout(_CLOSE_SECONDS):
-                await live.terminals.close()
-                await asyncio.gather(live.commands.close(), live.code.close())
-        except Exception:
-            log.exception("The commands of %s did not close", live.box.sandbox_id)
 
     async def _look(self) -> None:
         """Write down the limits that sandboxes meet."""

@@ -22,13 +22,11 @@ from typing import Any
 from sandboxes.host import door
 from sandboxes.host.agent import gate, questions
 from sandboxes.host.box import Box
-from sandboxes.host.code.interpreter import Interpreter
-from sandboxes.host.commands import Commands
 from sandboxes.host.memory import Memory
 from sandboxes.host.paused import Paused
-from sandboxes.host.terminals.terminals import Terminals
 from sandboxes.host.threads import in_thread
 from sandboxes.host.types import HostError
+from sandboxes.host.work import Work
 from timeline.events import Actor, Kind, NewEvent, now_us
 from timeline.journal import Journal
 
@@ -79,23 +77,18 @@ class Pause:
     def __init__(
         self,
         box: Box,
-        commands: Commands,
+        work: Work,
         memory: Memory,
         threads: Executor,
         state: Paused | None = None,
-        *,
-        terminals: Terminals,
-        code: Interpreter,
     ) -> None:
         self.lock = asyncio.Lock()
         self.state = state
         self._box = box
-        self._commands = commands
+        self._work = work
         self._memory = memory
         self._threads = threads
         self._is_apart = True  # perhaps, by a host before this one
-        self._terminals = terminals
-        self._code = code
         self._beginning = False
         self._callers: set[asyncio.Task[Any]] = set()
         self._told: set[asyncio.Task[Any]] = set()
@@ -172,21 +165,18 @@ class Pause:
             self._interrupt()
         unsaved = await self._part()
         await in_thread(self._threads, self._box.slot.group.freezer.freeze)
+        self._work.code.hold()
         return unsaved
 
     async def _part(self) -> str:
         """Have the agent close what leads out of it; why it cannot, or an empty string."""
         if self._box.spec.volume:
             return "It has a volume, which belongs to no copy of its memory."
-        if self._terminals.open_count:
-            return "A terminal is open in it; close it first."
-        if self._code.is_used:
-            return "Its interpreter has a context; remove all of them first."
         look = partial(self._memory.trouble, self._box.slot)
         if trouble := await in_thread(self._threads, look):
             return trouble
         gate.shut(self._box.agent_socket)
-        self._commands.part()
+        self._box.ties.part()
         self._is_apart = True
         try:
             async with asyncio.timeout(_QUIET_SECONDS):
@@ -258,7 +248,8 @@ class Pause:
             await questions.hold_clock(self._box.agent_socket, hold=False)
         except HostError as error:
             log.warning("The clock of %s stands still: %s", self._box.sandbox_id, error.message)
-        await self._commands.rejoin()
+        self._work.code.go_on()
+        await self._work.rejoin()
 
     async def _thaw(self) -> None:
         try:

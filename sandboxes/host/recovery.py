@@ -10,16 +10,14 @@ from pathlib import Path
 
 from sandboxes.host import endings
 from sandboxes.host.box import Box, State, ended_in
-from sandboxes.host.code.interpreter import Interpreter
-from sandboxes.host.commands import Commands
 from sandboxes.host.connections import FAILURES, told_in
 from sandboxes.host.daemon import Host, Live
 from sandboxes.host.pausing import last_pause
 from sandboxes.host.sleepers import Remains
 from sandboxes.host.slots import SlotMaker
-from sandboxes.host.terminals.terminals import Terminals
 from sandboxes.host.threads import in_thread
 from sandboxes.host.types import HostError
+from sandboxes.host.work import Work
 from timeline.events import NewEvent
 from timeline.journal import Journal
 
@@ -140,15 +138,11 @@ async def _finish(remains: Remains, *, recordings: Path) -> None:
     """Write the ends that its host did not come to write: of its commands, then its own."""
     state, journal = remains.state, remains.journal
     if not ended_in(journal):
-        code = Interpreter(remains, has_kernel=True)
-        code.recall(held=False)
-        await code.recover()
-        await code.close()
-        terminals = Terminals(remains, recordings=recordings / remains.sandbox_id)
-        for work in (Commands(remains), terminals):
-            await work.recover()
-            await work.settled(_RECOVER_SECONDS)
-            await work.close()
+        work = Work.of(remains, has_kernel=True, recordings=recordings)
+        work.recall(held=False)
+        await work.recover()
+        await work.settled(_RECOVER_SECONDS)
+        await work.close(_RECOVER_SECONDS)
         last: NewEvent = state.ending.event() if state.ending else endings.LOST
         await endings.write(journal, [last])
     State(state.spec, state.env, state.slot, "ended").save(remains.directory)
@@ -157,16 +151,12 @@ async def _finish(remains: Remains, *, recordings: Path) -> None:
 async def _take_up(host: Host, live: Live) -> None:
     """A paused one's agent cannot answer; its commands are taken up when it is resumed."""
     await live.pause.settle()
-    live.code.recall(held=live.pause.state is not None)
+    live.work.recall(held=live.pause.state is not None)
     if live.pause.state is None:
         await host.metering.go_on(live.box.sandbox_id)
-        await live.code.recover()
-        await live.commands.recover()
-        await live.terminals.recover()
+        await live.work.recover()
     else:
         await host.metering.hold(live.box.sandbox_id)
-        live.commands.recall()
-        live.terminals.recall()
 
 
 async def _reattach(host: Host, live: Live) -> None:

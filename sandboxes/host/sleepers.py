@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 
 from sandboxes.host import endings
+from sandboxes.host.agent.ties import Ties
 from sandboxes.host.box import Box, Ending, State
-from sandboxes.host.commands import Commands
+from sandboxes.host.code.interpreter import TEMPLATES
 from sandboxes.host.connections import FAILURES, Connections
 from sandboxes.host.memory import Memory
 from sandboxes.host.paused import Paused
@@ -20,6 +21,7 @@ from sandboxes.host.places import Shape, Slot
 from sandboxes.host.slots import SlotMaker
 from sandboxes.host.threads import in_thread
 from sandboxes.host.types import HostError
+from sandboxes.host.work import Work
 from timeline.journal import Journal
 
 #: Less than a restored sandbox waits for its host's word.
@@ -37,6 +39,7 @@ class Remains:
     directory: Path
     journal: Journal
     agent_socket: Path
+    ties: Ties = field(default_factory=Ties)
 
     @property
     def sandbox_id(self) -> str:
@@ -69,7 +72,7 @@ class Sleeper:
 
     remains: Remains
     paused: Paused
-    commands: Commands
+    work: Work
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -97,11 +100,12 @@ class Sleepers:
         return self._known.get(sandbox_id)
 
     def add(self, remains: Remains, paused: Paused) -> None:
-        """Before its journal is shipped: what its commands had said is read from there."""
-        commands = Commands(remains)
-        commands.recall()
+        """Before its journal is shipped: what it ran had said is read from there."""
+        has_kernel = remains.state.spec.template in TEMPLATES
+        work = Work.of(remains, has_kernel=has_kernel, recordings=self._maker.places.recordings)
+        work.recall(held=True)
         self._maker.keep(remains.state.slot)
-        self._known[remains.sandbox_id] = Sleeper(remains, paused, commands)
+        self._known[remains.sandbox_id] = Sleeper(remains, paused, work)
 
     def remove(self, sleeper: Sleeper) -> None:
         """It runs again, or has ended."""
@@ -110,7 +114,7 @@ class Sleepers:
     async def close(self) -> None:
         """Leave them for the next host to find."""
         for sleeper in self._known.values():
-            await sleeper.commands.close()
+            await sleeper.work.close(_END_SECONDS)
             sleeper.remains.journal.close()
 
     async def restore(self, sleeper: Sleeper) -> tuple[Box, str]:
@@ -138,7 +142,7 @@ class Sleepers:
         boxes: list[Box] = []
 
         async def connect(slot: Slot) -> None:
-            box = Box(state.spec, remains.directory, state.env, remains.journal, slot)
+            box = Box(state.spec, remains.directory, state.env, remains.journal, slot, remains.ties)
             boxes.append(box)
             try:
                 await self._connections.resume(state.spec, slot)
@@ -169,13 +173,14 @@ class Sleepers:
         )
 
     async def end(self, sleeper: Sleeper, ending: Ending) -> None:
-        """Write the ends of its commands, then its own."""
+        """Write the ends of all that it ran, then its own."""
         remains = sleeper.remains
         state = replace(remains.state, status="paused", ending=ending, paused=sleeper.paused)
         state.save(remains.directory)
-        await sleeper.commands.recover()
-        await sleeper.commands.settled(_END_SECONDS)
-        await sleeper.commands.close()
+        sleeper.work.code.go_on()
+        await sleeper.work.recover()
+        await sleeper.work.settled(_END_SECONDS)
+        await sleeper.work.close(_END_SECONDS)
         await endings.write(remains.journal, [ending.event()])
         replace(state, status="ended").save(remains.directory)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
+from sandboxes.host.agent.ties import Ties
 from timeline.events import NewEvent
 
 Stream = Literal["stdout", "stderr"]
@@ -163,9 +164,9 @@ class Box(Protocol):
     """One running sandbox, as its commands and files see it.
 
     ``directory`` is the host's state of this sandbox (never visible inside), ``agent_socket`` the
-    path where its agent listens, ``env`` its whole environment with PATH and HOME, ``own_env`` the
-    part of it that its creator gave, whose values are secrets, ``masking`` what else is to be
-    hidden: expressions for ``sandboxes.host.patterns``.
+    path where its agent listens, ``ties`` the connections there, ``env`` its whole environment with
+    PATH and HOME, ``own_env`` the part of it that its creator gave, whose values are secrets,
+    ``masking`` what else is to be hidden: expressions for ``sandboxes.host.patterns``.
     """
 
     @property
@@ -174,6 +175,8 @@ class Box(Protocol):
     def directory(self) -> Path: ...
     @property
     def agent_socket(self) -> Path: ...
+    @property
+    def ties(self) -> Ties: ...
     @property
     def env(self) -> Mapping[str, str]: ...
     @property

@@ -126,6 +126,15 @@ void send_taken(struct connection *c, bool hidden)
     send_frame(c, ANS_OK, w.bytes, w.length);
 }
 
+void send_taken_of(struct connection *c, bool hidden, uint64_t taken)
+{
+    struct writer w = {.length = 0};
+    put_u32(&w, PROTOCOL_VERSION);
+    put_u8(&w, hidden);
+    put_u64(&w, taken);
+    send_frame(c, ANS_OK, w.bytes, w.length);
+}
+
 void input_resume(struct connection *c) { watch_connection(c); }
 
 /* ---- receiving ---------------------------------------------------------------------------- */

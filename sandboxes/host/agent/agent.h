@@ -42,7 +42,8 @@ enum request {
     REQ_FORGET = 4,  /* str id: drop an ended command */
     REQ_KILL = 5,    /* str id: TERM to its process group, HUP to a terminal's; KILL two seconds later */
     REQ_LIST = 6,    /* answered by ENTRY for each command, then END */
-    REQ_INPUT = 7,   /* str id: this connection is the command's stdin from here on (DATA, END) */
+    REQ_INPUT = 7,   /* str id: this connection is the command's stdin from here on (DATA, END). OK, with
+                        u8 as below and u64: how many bytes the command's stdin has been given in all */
     REQ_RESIZE = 8,  /* str id, u16 rows, u16 columns */
     REQ_PING = 9,
     REQ_CLOCK = 10,  /* u8 hold: 1 stops the clock that timeouts go by, 0 lets it go on; OK either way */
@@ -164,6 +165,7 @@ void send_frame(struct connection *c, uint8_t type, const void *payload, size_t 
 void send_error(struct connection *c, enum stage stage, int error);
 void send_ok(struct connection *c);
 void send_taken(struct connection *c, bool hidden);
+void send_taken_of(struct connection *c, bool hidden, uint64_t taken);
 bool has_unsent(const struct connection *c);
 void input_resume(struct connection *c);
 struct connection *connection_new(int fd); /* NULL when there are too many; fd is closed then */
@@ -216,6 +218,7 @@ struct command {
     struct connection *feeder;
     uint8_t *input_bytes;
     size_t input_size, input_sent;
+    uint64_t input_taken; /* in all */
     bool input_end;
     struct connection *follower;
     uint8_t *ring;
@@ -255,6 +258,7 @@ bool output_stalled(const struct command *command);
 void input_frame(struct connection *c, uint8_t type, const uint8_t *bytes, size_t length);
 void input_ready(struct source *source, uint32_t events);
 void input_drop(struct command *command);
+void input_begin(struct command *command, struct connection *c); /* it is the feeder from here on */
 
 /* ---- spawn.c ------------------------------------------------------------------------------ */
 

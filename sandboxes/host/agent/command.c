@@ -238,13 +238,7 @@ void command_input(struct connection *c, struct reader *r)
         send_error(c, STAGE_COMMAND, k ? EPIPE : ESRCH);
         return;
     }
-    if (k->feeder) {
-        k->feeder->feeds = NULL;
-        k->feeder->broken = true;
-    }
-    k->feeder = c;
-    c->feeds = k;
-    send_ok(c);
+    input_begin(k, c);
 }
 
 void command_resize(struct connection *c, struct reader *r)

@@ -22,6 +22,8 @@ PROTOCOL_VERSION: Final = 1
 
 #: How the ids of terminals begin, which the agent lists beside commands.
 TERMINAL: Final = "trm_"
+#: The same of kernels.
+KERNEL: Final = "krn_"
 SPAWN_PTY: Final = 1
 SPAWN_STDIN: Final = 2
 

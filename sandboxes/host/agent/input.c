@@ -64,6 +64,17 @@ static bool is_hidden(const struct command *k)
            !(mode.c_lflag & ECHO);
 }
 
+void input_begin(struct command *k, struct connection *c)
+{
+    if (k->feeder) {
+        k->feeder->feeds = NULL;
+        k->feeder->broken = true;
+    }
+    k->feeder = c;
+    c->feeds = k;
+    send_taken_of(c, is_hidden(k), k->input_taken);
+}
+
 /* Answers OK for what is taken, so the host always knows how far the command has read. */
 void input_frame(struct connection *c, uint8_t type, const uint8_t *bytes, size_t length)
 {
@@ -80,6 +91,7 @@ void input_frame(struct connection *c, uint8_t type, const uint8_t *bytes, size_
     if (length)
         memcpy(k->input_bytes, bytes, length);
     k->input_size = length;
+    k->input_taken += length;
     send_taken(c, is_hidden(k));
     write_on(k);
 }

@@ -1,4 +1,4 @@
-"""The agent's short questions: which commands it has, kill one, feed one, resize one."""
+"""The agent's short questions: which commands it has, kill one, forget one, resize one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from sandboxes.host.agent.frames import (
-    CHUNK,
     PROTOCOL_VERSION,
     Answer,
     Ask,
@@ -100,47 +99,3 @@ async def release(path: Path) -> None:
     async with linked(path) as link:
         await link.send(Ask.RELEASE)
         await link.expect(Answer.OK, subject="its commands")
-
-
-class Feeder:
-    """A command's stdin. One at a time: a second one takes over from the first."""
-
-    def __init__(self, link: Link, command_id: str) -> None:
-        self._link = link
-        self._command_id = command_id
-
-    @classmethod
-    async def open(cls, path: Path, command_id: str) -> Feeder:
-        """Raises ``HostError`` invalid when the command was started without stdin."""
-        link = await Link.open(path)
-        try:
-            await link.send(Ask.INPUT, text(command_id))
-            await link.expect(Answer.OK, subject=command_id)
-        except BaseException:
-            link.close()
-            raise
-        return cls(link, command_id)
-
-    async def write(self, data: bytes) -> bool:
-        """Returns when the agent has taken it, which waits while the command does not read.
-
-        True when what was typed is hidden: the terminal takes lines and does not show them.
-        """
-        hidden = False
-        for start in range(0, len(data), CHUNK):
-            await self._link.send(Ask.DATA, data[start : start + CHUNK])
-            kind, payload = await self._link.receive()
-            if kind is not Answer.OK:
-                raise lost("an answer to another question")
-            fields = Fields(payload)
-            hidden = (fields.u32(), bool(fields.u8()))[1] or hidden
-        return hidden
-
-    async def end(self) -> None:
-        """Closes the command's stdin."""
-        await self._link.send(Ask.END)
-        await self._link.receive()
-
-    def close(self) -> None:
-        """Lets go of stdin without closing it."""
-        self._link.close()

@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
-from sandboxes.host.agent.frames import Ended
+from sandboxes.host.agent.frames import KERNEL, Ended
 from sandboxes.host.code import endings
 from sandboxes.host.code.cell import Cell
 from sandboxes.host.code.clock import RunningClock
@@ -127,7 +127,7 @@ class Context(KeptContext):
 
     async def _start_new(self) -> None:
         try:
-            self._begin_kernel(f"krn_{secrets.token_hex(8)}")
+            self._begin_kernel(f"{KERNEL}{secrets.token_hex(8)}")
             process = await KernelProcess.start(self._box, self.kernel_name, cwd=self.cwd)
         except OSError as error:
             message = "The host cannot record the kernel; free space on its disk."
@@ -174,7 +174,12 @@ class Context(KeptContext):
 
     async def _hear(self, process: KernelProcess) -> Ended:
         while True:
-            heard = await process.hear()
+            try:
+                heard = await process.hear()
+            except HostError:
+                if not await self._rejoined(process):
+                    raise
+                continue
             if isinstance(heard, Ended):
                 return heard
             self._heard += len(heard)
@@ -184,6 +189,14 @@ class Context(KeptContext):
             for message, at in self._splitter.feed(heard):
                 await self._understand(message, at)
             self._save_soon()
+
+    async def _rejoined(self, process: KernelProcess) -> bool:
+        """Whether the agent only hung up for a pause that is over."""
+        if not process.was_parted:
+            return False
+        while not self._flush():  # noqa: ASYNC110 - a full disk gives no sign to wait for
+            await asyncio.sleep(RETRY_SECONDS)
+        return await process.rejoin()
 
     async def _understand(self, message: Message, at: int) -> None:
         """Words about any other cell than the one that runs mean nothing."""

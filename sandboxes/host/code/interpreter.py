@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Final
 
 from sandboxes.host.agent import questions
+from sandboxes.host.agent.frames import KERNEL
 from sandboxes.host.code.cell import Cell, Listener
 from sandboxes.host.code.clock import RunningClock
 from sandboxes.host.code.context import Context
@@ -29,7 +30,6 @@ from timeline.events import Actor
 #: Templates that have the kernel.
 TEMPLATES: Final = ("code-interpreter",)
 HOME: Final = "/workspace"
-_KERNELS: Final = "krn_"
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 log = logging.getLogger(__name__)
@@ -138,11 +138,6 @@ class Interpreter:
 
     # ---- for the host -------------------------------------------------------------------------
 
-    @property
-    def is_used(self) -> bool:
-        """Whether it has contexts, or one is being made."""
-        return bool(self._contexts) or self._opening.locked()
-
     def hold(self) -> None:
         """The sandbox stands still now."""
         if not self._clock.is_held:
@@ -185,7 +180,7 @@ class Interpreter:
             await context.recover(known)
         owned = {context.kernel_name for context in self._contexts.values()}
         for name in known - owned:
-            if name.startswith(_KERNELS):
+            if name.startswith(KERNEL):
                 with suppress(HostError):
                     await questions.kill(self._box.agent_socket, name)
 

@@ -10,9 +10,11 @@ from contextlib import suppress
 from typing import Any, Final
 
 from sandboxes.host.agent import questions
-from sandboxes.host.agent.frames import Answer, Ask, Ended, Fields, Output, lost, text
-from sandboxes.host.agent.link import Link
+from sandboxes.host.agent.feeder import Feeder
+from sandboxes.host.agent.frames import Answer, Ended, Output, lost
+from sandboxes.host.following import RETRY_SECONDS, Followed
 from sandboxes.host.output import GATHER_BYTES, GATHER_SECONDS
+from sandboxes.host.positions import Position
 from sandboxes.host.terminals.audience import Audience, Send, Watcher
 from sandboxes.host.terminals.recorder import Recorder
 from sandboxes.host.terminals.screen import Screen
@@ -21,8 +23,6 @@ from sandboxes.host.types import Box, HostError
 
 log = logging.getLogger(__name__)
 
-#: Seconds between attempts while the host's disk is full.
-RETRY_SECONDS: Final = 1.0
 #: Bytes a second that one terminal may write, and at once; more waits, as on a slow line.
 RATE: Final = 4 * 1024 * 1024
 BURST: Final = 512 * 1024
@@ -37,19 +37,20 @@ PAGES: Final = 64
 RESIZE_SECONDS: Final = 0.1
 
 
-class Session:
+class Session(Followed):
     """Use from one event loop."""
 
+    noun = "terminal"
+
     def __init__(self, box: Box, recorder: Recorder) -> None:
+        super().__init__()
         loop = asyncio.get_running_loop()
         self.recorder = recorder
         self.audience = Audience()
         self.opened: asyncio.Future[int] = loop.create_future()
         self.opened.add_done_callback(lambda done: done.cancelled() or done.exception())
-        self.task: asyncio.Task[None] | None = None
         self.screen = Screen()
         self.masked = Screen()
-        self.link: Link | None = None
         self._box = box
         self._timer: asyncio.TimerHandle | None = None
         self._typing: asyncio.TimerHandle | None = None
@@ -58,12 +59,34 @@ class Session:
         self._waiting = 0
         self._wanted: tuple[Size, Watcher] | None = None
         self._helpers: set[asyncio.Task[None]] = set()
+        self._feeds = False
         self._recorded = self._paced = self._acknowledged = recorder.offset
         self._credit, self._counted = float(BURST), time.monotonic()
 
     @property
     def id(self) -> str:
         return self.recorder.request.terminal_id
+
+    @property
+    def cwd(self) -> str:
+        return self.recorder.request.cwd
+
+    @property
+    def offset(self) -> int:
+        return self.recorder.offset
+
+    @property
+    def was_begun(self) -> bool:
+        return self.recorder.was_opened
+
+    @property
+    def position(self) -> Position:
+        return self.recorder.position
+
+    def begun(self, pid: int) -> None:
+        self.recorder.opened(pid, self.recorder.actor.name)
+        if not self.opened.done():
+            self.opened.set_result(pid)
 
     def restore_screen(self) -> None:
         """For a host that was just started: what the recording ends with, in the modes it had."""
@@ -77,7 +100,9 @@ class Session:
         """Until the shell has ended. Raises ``HostError`` agent_lost."""
         if self.link is None:
             raise lost("it was never asked")
-        self._help(self._feed())
+        if not self._feeds:
+            self._feeds = True
+            self._help(self._feed())
         while True:
             kind, payload = await self.link.receive()
             if kind is Answer.EXITED:
@@ -123,7 +148,7 @@ class Session:
     def _flush_in(self, seconds: float) -> None:
         self._timer = asyncio.get_running_loop().call_later(seconds, self.flush)
 
-    def flush(self) -> None:
+    def flush(self) -> bool:
         """Records, then acknowledges. With no space on the host the shell comes to wait."""
         self._cancel_timer()
         self.recorder.modes = self.screen.modes
@@ -132,10 +157,11 @@ class Session:
         except OSError as error:
             log.warning("terminal %s is not recorded yet: %s", self.id, error)
             self._flush_in(RETRY_SECONDS)
-            return
+            return False
         self.show_rest()
         self._recorded = offset
         self._acknowledge()
+        return True
 
     def _acknowledge(self) -> None:
         """What is recorded and was paced: all else stays in the agent's ring, which bounds it."""
@@ -182,21 +208,18 @@ class Session:
 
     async def _feed(self) -> None:
         """Hands keys to the agent in their order, as fast as the shell takes them."""
-        feeder: questions.Feeder | None = None
+        feeder = Feeder(self._box.agent_socket, self.id, self._box.ties)
         try:
             while True:
                 watcher, data, end = await self._keys.get()
                 self._waiting -= len(data)
-                if feeder is None:
-                    feeder = await questions.Feeder.open(self._box.agent_socket, self.id)
                 hidden = await feeder.write(data)
                 watcher.tell("typed", bytes=end)
                 self._typed(watcher, data, hidden=hidden)
         except HostError as error:
             log.info("terminal %s takes no input: %s", self.id, error.message)
         finally:
-            if feeder is not None:
-                feeder.close()
+            feeder.close()
 
     def _typed(self, watcher: Watcher, data: bytes, *, hidden: bool) -> None:
         self.recorder.type(watcher.actor, data, hidden=hidden)
@@ -297,14 +320,15 @@ class Session:
             self._timer.cancel()
             self._timer = None
 
-    def forget(self) -> None:
-        """Nothing more comes; the agent need not keep it."""
-        if self.link is not None:
-            self.link.tell(Ask.FORGET, text(self.id))
+    def finish(self, ended: Ended | None, *, error: str | None) -> None:
+        self.recorder.finish(ended, error=error, watchers=self.audience.names)
 
-    def started(self, payload: bytes) -> int:
-        """The pid in a STARTED answer."""
-        return Fields(payload).u32()
+    def fail(self, error: HostError) -> None:
+        if not self.opened.done():
+            self.opened.set_exception(error)
+
+    def lose(self) -> None:
+        self.audience.tell("closed", lost=True)
 
     def close(self) -> None:
         """Lets go of everything but the record on disk."""

@@ -60,6 +60,32 @@ def host(_host: HostProcess) -> HostProcess:
     return _host
 
 
+@pytest.fixture(scope="module")
+def _machine(templates: Path, redis_url: str) -> Iterator[HostProcess]:
+    host = HostProcess(templates, redis_url)
+    host.start()
+    yield host
+    if host.process is None:
+        host.start()
+    host.close()
+
+
+@pytest.fixture
+def machine(_machine: HostProcess) -> Iterator[HostProcess]:
+    """A host of this module's own, to be restarted with all it has."""
+    if _machine.process is None:
+        _machine.start()
+    yield _machine
+    if _machine.process is None:
+        _machine.start()
+    async_to_sync(_end_all)(_machine)
+
+
+async def _end_all(machine: HostProcess) -> None:
+    for sandbox_id in await machine.client.statuses():
+        await machine.client.terminate(sandbox_id, actor=ACTOR, reason="requested")
+
+
 @pytest.fixture
 def isolation(request: pytest.FixtureRequest) -> str:
     """The class of the test's sandboxes; ``hosting.both`` has it run with each."""

@@ -16,6 +16,7 @@ from typing import Literal
 from sandboxes.host.agent.build import build
 from sandboxes.host.agent.frames import Answer, Ask, Ended, Fields, Output, text
 from sandboxes.host.agent.link import Link
+from sandboxes.host.agent.ties import Ties
 from sandboxes.host.requests import spawn_frame
 from sandboxes.host.types import ExecRequest
 from tests.waiting import until
@@ -42,6 +43,7 @@ class PlainBox:
     sandbox_id: str = "sbx_01ARZ3NDEKTSV4RRFFQ69G5FAV"
     pids: int = 128
     memory_mb: int = 256
+    ties: Ties = field(default_factory=Ties)
 
     @property
     def env(self) -> Mapping[str, str]:

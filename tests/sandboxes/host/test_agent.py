@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from sandboxes.host.agent import questions
+from sandboxes.host.agent.feeder import Feeder
 from sandboxes.host.agent.frames import SPAWN_PTY, SPAWN_STDIN, Answer, Ask, text
 from sandboxes.host.agent.link import Link
 from sandboxes.host.types import ExecRequest, HostError
@@ -260,7 +261,7 @@ async def test_output_held_up_by_a_slow_host_is_whole_though_the_pipe_stays_open
 
 async def test_input_reaches_a_command_and_ends(box: PlainBox) -> None:
     link, _ = await spawn(box, box.request("sha256sum; echo over"), flags=SPAWN_STDIN)
-    feeder = await questions.Feeder.open(box.agent_socket, "cmd_1")
+    feeder = await Feeder.open(box.agent_socket, "cmd_1")
     await feeder.write(b"x" * 1_000_000)
     await feeder.end()
     told = await follow(link)
@@ -272,7 +273,7 @@ async def test_a_command_that_does_not_read_makes_its_feeder_wait(box: PlainBox)
     go = box.cwd / "go"
     script = f"until [ -e {go} ]; do sleep 0.02; done; wc -c"
     link, _ = await spawn(box, box.request(script), flags=SPAWN_STDIN)
-    feeder = await questions.Feeder.open(box.agent_socket, "cmd_1")
+    feeder = await Feeder.open(box.agent_socket, "cmd_1")
     writing = asyncio.create_task(feeder.write(bytes(500_000)))
     done, _ = await asyncio.wait([writing], timeout=0.3)
     assert not done
@@ -285,7 +286,7 @@ async def test_a_command_that_does_not_read_makes_its_feeder_wait(box: PlainBox)
 async def test_a_command_without_input_refuses_it(box: PlainBox) -> None:
     link, _ = await spawn(box, box.request("sleep 60"))
     with pytest.raises(HostError) as error:
-        await questions.Feeder.open(box.agent_socket, "cmd_1")
+        await Feeder.open(box.agent_socket, "cmd_1")
     assert error.value.code == "invalid"
     link.close()
 
@@ -293,7 +294,7 @@ async def test_a_command_without_input_refuses_it(box: PlainBox) -> None:
 async def test_a_terminal_has_a_size_that_can_change_and_echoes(box: PlainBox) -> None:
     link, _ = await spawn(box, box.request("stty size; read x; stty size; tty"), flags=SPAWN_PTY)
     await questions.resize(box.agent_socket, "cmd_1", rows=50, columns=132)
-    feeder = await questions.Feeder.open(box.agent_socket, "cmd_1")
+    feeder = await Feeder.open(box.agent_socket, "cmd_1")
     await feeder.write(b"hello\n")
     told = await follow(link)
     lines = told.stdout.decode().split("\r\n")

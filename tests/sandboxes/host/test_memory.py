@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from asgiref.sync import async_to_sync
 from ulid import ULID
 
 from sandboxes.host.background_client import BackgroundClient
@@ -35,32 +33,6 @@ writes() { while :; do echo through; sleep 0.1; done; }
 (while read -r line; do echo "$line" > p; mv p piped; done) < <(writes) &
 n=0; while :; do n=$((n+1)); echo $n; cat /dev/fd/5 > s; mv s seen; sleep 0.02; done
 """
-
-
-@pytest.fixture(scope="module")
-def _machine(templates: Path, redis_url: str) -> Iterator[HostProcess]:
-    host = HostProcess(templates, redis_url)
-    host.start()
-    yield host
-    if host.process is None:
-        host.start()
-    host.close()
-
-
-@pytest.fixture
-def machine(_machine: HostProcess) -> Iterator[HostProcess]:
-    """A host of this module's own, to be restarted with all it has."""
-    if _machine.process is None:
-        _machine.start()
-    yield _machine
-    if _machine.process is None:
-        _machine.start()
-    async_to_sync(end_all)(_machine)
-
-
-async def end_all(machine: HostProcess) -> None:
-    for sandbox_id in await machine.client.statuses():
-        await machine.client.terminate(sandbox_id, actor=ACTOR, reason="requested")
 
 
 async def begun(machine: HostProcess) -> Sandboxed:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from sandboxes.host.agent.frames import Ended
+from sandboxes.host.agent.ties import Ties
 from sandboxes.host.positions import Position, Positions
 from sandboxes.host.recorder import Recorder, seen_in
 from sandboxes.host.types import ExecRequest, Stream
@@ -80,6 +81,7 @@ class PaperBox:
     masking: Sequence[str] = ()
     pids: int = 10
     memory_mb: int = 10
+    ties: Ties = field(default_factory=Ties)
 
 
 @dataclass

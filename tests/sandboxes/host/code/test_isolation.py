@@ -9,7 +9,6 @@ from ulid import ULID
 from sandboxes.host.code.types import CodeRequest, Told
 from sandboxes.host.code_client import CodeClient
 from tests.sandboxes.host.hosting import ACTOR, Make, Sandboxed, both
-from tests.sandboxes.host.test_memory import pause, resume
 
 
 async def run(sandbox: Sandboxed, code: str, *, seconds: int = 60) -> tuple[dict[str, Any], str]:
@@ -36,17 +35,3 @@ async def test_cells_keep_variables_run_children_and_are_interrupted(make_sandbo
     done, told = await run(sandbox, "x * 3")
     assert "60" in told
     assert done["execution_count"] == 3
-
-
-async def test_a_context_keeps_memory_off_the_disk_and_its_variables_through_a_pause(
-    make_sandbox: Make,
-) -> None:
-    sandbox = await make_sandbox(template="code-interpreter", memory_mb=512)
-    await run(sandbox, "x = 20")
-    paused = await pause(sandbox)
-    assert not paused.is_saved
-    assert paused.unsaved.startswith("Its interpreter has a context")
-    await resume(sandbox)
-    done, told = await run(sandbox, "x * 3")
-    assert "60" in told
-    assert not done["restarted"]

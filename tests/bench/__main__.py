@@ -1,4 +1,7 @@
-"""`python -m tests.bench [--quick] [name…]`: measure, print a table, keep it as docs/bench.md."""
+"""`python -m tests.bench [--quick] [name…]`: measure, print a table, put it into docs/bench.md.
+
+A run of some measurements replaces their rows there; a quick one writes nothing.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ import django
 
 
 def main() -> int:
-    """Run the chosen measurements in order; the page is written only when all of them ran."""
+    """Run the chosen measurements in order. One that breaks leaves its rows of before."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     django.setup()
@@ -64,22 +67,23 @@ def main() -> int:
     unknown = set(options.names) - set(measurements)
     if unknown:
         parser.error(f"there is no {', '.join(sorted(unknown))}")
-    rows: list[report.Row] = []
+    run = report.Run.now()
+    measured: dict[str, report.Measured] = {}
     broken: list[str] = []
     with platform(quick=options.quick) as bench:
         for name in options.names or measurements:
             began = time.monotonic()
             try:
-                rows += measurements[name](bench)
+                measured[name] = report.Measured(run, measurements[name](bench))
             except Exception:  # the others took minutes and are worth having
                 traceback.print_exc()
                 broken.append(name)
             print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-    print(report.table(rows))
+    print(report.table([row for one in measured.values() for row in one.rows]))
+    if not options.quick:
+        report.write(Path("docs"), measured, names=measurements)
     if broken:
         print(f"Did not run to their end: {', '.join(broken)}", file=sys.stderr)
-    elif not options.names and not options.quick:
-        report.write_page(Path("docs/bench.md"), rows)
     return 1 if broken else 0
 
 

@@ -1,12 +1,19 @@
-"""Rows of the benchmark and the page they end on."""
+"""Rows of the benchmark, and the page they end on.
+
+``docs/bench.json`` keeps what each measurement gave when it last ran; ``docs/bench.md`` is made of
+it. So a run of a few measurements replaces theirs, and the page says which rows are of which run.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 
@@ -20,6 +27,35 @@ class Row:
     target: str
     met: bool
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """When, at which commit and on what a few measurements ran one after another."""
+
+    began: str
+    commit: str
+    machine: str
+
+    @classmethod
+    def now(cls) -> Run:
+        """One that begins."""
+        return cls(datetime.now(UTC).strftime("%Y-%m-%d %H:%M"), _commit(), machine())
+
+    def __str__(self) -> str:
+        return f"{self.began} UTC, at {self.commit}"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one measurement gave, and in which run."""
+
+    run: Run
+    rows: list[Row]
+
+
+Kept = Mapping[str, Measured]
+"""By the measurement's name."""
 
 
 def quantile(samples: Sequence[float], share: float) -> float:
@@ -44,6 +80,16 @@ def machine() -> str:
     )
 
 
+def _commit() -> str:
+    """What is checked out, and whether it was changed since; a copy without a history has none."""
+    asked = ["git", "describe", "--always", "--dirty=, changed", "--exclude=*"]
+    try:
+        done = subprocess.run(asked, check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "an unknown commit"
+    return f"commit {done.stdout.strip()}"
+
+
 def table(rows: Sequence[Row]) -> str:
     """The rows as a Markdown table, notes below it."""
     lines = [
@@ -52,17 +98,70 @@ def table(rows: Sequence[Row]) -> str:
     ]
     for row in rows:
         cells = (row.what, row.measured, row.against, row.target, "yes" if row.met else "no")
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append(f"| {' | '.join(map(_cell, cells))} |")
     notes = [f"- **{row.what}**: {row.note}" for row in rows if row.note]
     return "\n".join(lines + (["", *notes] if notes else []))
 
 
-def write_page(path: Path, rows: Sequence[Row]) -> None:
-    """Keep the table as a page that says on what, and with which command, it was measured."""
-    page = (
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def merged(kept: Kept, fresh: Kept, *, names: Iterable[str]) -> dict[str, Measured]:
+    """``fresh`` in place of what is ``kept`` under the same names, in the order of ``names``.
+
+    What is kept of a measurement that there is no more is left out.
+    """
+    found = {**kept, **fresh}
+    return {name: found[name] for name in names if name in found}
+
+
+def page(kept: Kept) -> str:
+    """All that is kept, as a page that says when, on what and with which command it ran."""
+    rows = [row for one in kept.values() for row in one.rows]
+    return (
         "# Benchmark\n\n"
         "Written by `make bench`; every row and what it is compared with ran in the same run.\n"
         "Shared cores make single figures noisy: read the ratios.\n\n"
-        f"Measured on {machine()}.\n\n{table(rows)}\n"
+        f"{_measured(kept)}\n\n{table(rows)}\n"
     )
-    path.write_text(page, encoding="utf-8")
+
+
+def _measured(kept: Kept) -> str:
+    """Where and when: a line for all, or one for each run with its measurements."""
+    runs: dict[Run, list[str]] = {}
+    for name, one in kept.items():
+        runs.setdefault(one.run, []).append(name)
+    if len(runs) == 1:
+        (run,) = runs
+        return f"Measured on {run.machine}; {run}."
+    lines = [
+        f"- {run}, on {run.machine}: {', '.join(f'`{name}`' for name in names)}"
+        for run, names in sorted(runs.items(), key=lambda item: item[0].began)
+    ]
+    again = "Its rows come from several runs (`make bench ARGS=name` repeats one measurement):"
+    return "\n".join([again, "", *lines])
+
+
+def load(path: Path) -> dict[str, Measured]:
+    """What ``save`` wrote; nothing where there is no file."""
+    if not path.exists():
+        return {}
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return {
+        name: Measured(Run(**one["run"]), [Row(**row) for row in one["rows"]])
+        for name, one in found.items()
+    }
+
+
+def save(path: Path, kept: Kept) -> None:
+    """Keep it for the next run."""
+    plain = {name: asdict(one) for name, one in kept.items()}
+    path.write_text(json.dumps(plain, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write(folder: Path, fresh: Kept, *, names: Iterable[str]) -> None:
+    """Put ``fresh`` into ``bench.json`` and ``bench.md`` of ``folder``."""
+    kept = merged(load(folder / "bench.json"), fresh, names=names)
+    save(folder / "bench.json", kept)
+    (folder / "bench.md").write_text(page(kept), encoding="utf-8")

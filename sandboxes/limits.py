@@ -239,26 +239,25 @@ def check_plan(request: SandboxRequest, *, plan: Plan, live: int) -> None:
             reason="allow_domains",
         )
     check_timeout(request.timeout_seconds, plan=plan)
-    check_concurrency(plan=plan, live=live)
-
-
-def check_concurrency(*, plan: Plan, live: int) -> None:
-    """Raise ``PlanLimit`` unless one more may run beside ``live`` others."""
     if live >= plan.max_concurrent:
-        raise PlanLimit(
-            f"The {plan.name} plan runs at most {plan.max_concurrent} sandboxes at once; "
-            "pause or terminate one, or change the plan.",
-            reason="concurrency",
-        )
+        raise concurrency_cap(plan)
 
 
-def check_snapshots(*, plan: Plan, kept: int) -> None:
-    """Raise ``SnapshotCap`` unless one more may be paused beside ``kept`` others."""
-    if kept >= plan.max_snapshots:
-        raise SnapshotCap(
-            f"The {plan.name} plan keeps at most {plan.max_snapshots} paused sandboxes; resume or "
-            "terminate one, or change the plan."
-        )
+def concurrency_cap(plan: Plan) -> PlanLimit:
+    """As many run as may."""
+    return PlanLimit(
+        f"The {plan.name} plan runs at most {plan.max_concurrent} sandboxes at once; "
+        "pause or terminate one, or change the plan.",
+        reason="concurrency",
+    )
+
+
+def snapshot_cap(plan: Plan) -> SnapshotCap:
+    """As many are paused as may be."""
+    return SnapshotCap(
+        f"The {plan.name} plan keeps at most {plan.max_snapshots} paused sandboxes; resume or "
+        "terminate one, or change the plan."
+    )
 
 
 def check_previews(*, is_covered: bool, plan_name: str) -> None:

@@ -61,6 +61,9 @@ def new_volume_id() -> str:
 LIVE = (Status.STARTING, Status.RUNNING, Status.PAUSING, Status.RESUMING)
 """The states that use the machine, and so count against a plan's concurrency."""
 
+KEPT = (Status.PAUSING, Status.PAUSED)
+"""The states that count against a plan's cap on what is paused."""
+
 ENDED = (Status.TERMINATED, Status.FAILED)
 """The states that a sandbox never leaves."""
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import cache
 
 from django.db import connection
-from django.db.models import Model
 
 from accounts.models import Account, Plan, Size
+from accounts.rows import columns_of, model_of
 from sandboxes.models import MaskingPattern
 
 
@@ -35,18 +35,18 @@ def offer_locked(account_id: str) -> Offer:
         rows = cursor.fetchall()
     if not rows:
         raise Account.DoesNotExist
-    plan_columns, size_columns = _columns(Plan), _columns(Size)
-    width = len(plan_columns)
-    menu = [Size.from_db(None, size_columns, row[width:-2]) for row in rows]
+    width = len(columns_of(Plan))
+    menu = [model_of(Size, row[width:-2]) for row in rows]
     allowed = {size.name for size, row in zip(menu, rows, strict=True) if row[-2]}
-    plan = Plan.from_db(None, plan_columns, rows[0][:width])
+    plan = model_of(Plan, rows[0][:width])
     return Offer(plan, menu, allowed, tuple(rows[0][-1]))
 
 
 @cache
 def _locking_query() -> str:
     """A row for each size: columns of the plan and the size, whether it is covered, masking."""
-    columns = [f"p.{name}" for name in _columns(Plan)] + [f"s.{name}" for name in _columns(Size)]
+    columns = [f"p.{name}" for name in columns_of(Plan)]
+    columns += [f"s.{name}" for name in columns_of(Size)]
     return f"""
         SELECT {", ".join(columns)}, EXISTS (
             SELECT FROM {Plan.sizes.through._meta.db_table} c
@@ -60,9 +60,5 @@ def _locking_query() -> str:
         CROSS JOIN {Size._meta.db_table} s
         WHERE a.id = %s
         ORDER BY {", ".join(f"s.{name}" for name in Size._meta.ordering or ())}
-        FOR UPDATE OF a
+        FOR NO KEY UPDATE OF a
     """  # noqa: S608 - names of tables and columns, none from outside
-
-
-def _columns(model: type[Model]) -> list[str]:
-    return [str(field.column) for field in model._meta.concrete_fields]

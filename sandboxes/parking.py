@@ -13,12 +13,13 @@ from typing import Final
 from asgiref.sync import async_to_sync
 from django.db import transaction
 
-from accounts.services import audit_record
+from accounts.services import audit_entry
 from sandboxes.errors import SandboxError, SnapshotCap
 from sandboxes.host.client import PausedSandbox
 from sandboxes.host.types import HostError
 from sandboxes.models import Sandbox, Status
-from sandboxes.pausing import host_pause, pause_begin, pause_end, paused, resumed, turn_failed
+from sandboxes.pausing import host_pause
+from sandboxes.turns import pause_begin, pause_end, paused, resumed, turn_failed
 from timeline.events import SYSTEM, Actor
 
 logger = logging.getLogger(__name__)
@@ -96,10 +97,8 @@ def _end(sandbox: Sandbox, outcome: PausedSandbox | BaseException, rule: Rule) -
     return outcome.code != "host_unreachable"
 
 
-@transaction.atomic
 def _parked(sandbox: Sandbox, kept: PausedSandbox, rule: Rule) -> None:
-    pause_end(sandbox_id=sandbox.id, kept=kept)
-    audit_record(
+    entry = audit_entry(
         principal=None,
         actor=rule.actor if rule.actor.type == "person" else Actor("policy", name=rule.policy),
         account_id=sandbox.account_id,
@@ -108,6 +107,7 @@ def _parked(sandbox: Sandbox, kept: PausedSandbox, rule: Rule) -> None:
         before={"status": Status.RUNNING},
         after={"status": Status.PAUSED, "reason": rule.word},
     )
+    pause_end(sandbox=sandbox, kept=kept, entry=entry)
 
 
 def follow_host(*, statuses: Mapping[str, str], now: datetime) -> None:
@@ -139,6 +139,6 @@ def _follow(sandbox_id: str, *, seen: Sandbox, host_status: str) -> None:
         return
     logger.warning("%s is %s, its host has it %s", sandbox.id, sandbox.status, host_status)
     if host_status == "paused":
-        paused(sandbox, kept=None)
+        paused(sandbox)
     else:
         resumed(sandbox)

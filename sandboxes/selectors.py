@@ -185,12 +185,6 @@ def live_count(account_id: str) -> int:
     return int(row[0]) if row else 0
 
 
-def paused_count(account_id: str) -> int:
-    """How many sandboxes of the account count against its plan's snapshots."""
-    kept = (Status.PAUSING, Status.PAUSED)
-    return Sandbox.objects.filter(account_id=account_id, status__in=kept).count()
-
-
 @dataclass(frozen=True, slots=True)
 class SizeOffer:
     """A size of the menu, and whether the plan covers it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Final
 
 from django.db import connection
 from django.db.models import Sum
@@ -12,16 +13,19 @@ from sandboxes.host.totals import KIB_MS_PER_GB_SECOND
 from sandboxes.usage.models import Meter, Spending, Usage
 
 # What was counted last is of this month, or is none of it.
-_SPENT = """
-SELECT coalesce(s.eur, 0),
-       CASE WHEN s.month = date_trunc('month', now() AT TIME ZONE 'UTC')::date
-            THEN s.month_eur ELSE 0 END,
-       c.monthly_eur
-FROM accounts_account a
-LEFT JOIN usage_spending s ON s.account_id = a.id
-LEFT JOIN usage_cap c ON c.account_id = a.id
-WHERE a.id = %s
+SPENT_COLUMNS: Final = """
+    coalesce(us.eur, 0),
+    CASE WHEN us.month = date_trunc('month', now() AT TIME ZONE 'UTC')::date
+         THEN us.month_eur ELSE 0 END,
+    uc.monthly_eur
 """
+"""The fields of ``Spent``, for a query that has ``SPENT_JOINS`` to an account ``a``."""
+
+SPENT_JOINS: Final = """
+    LEFT JOIN usage_spending us ON us.account_id = a.id
+    LEFT JOIN usage_cap uc ON uc.account_id = a.id
+"""
+_SPENT: Final = f"SELECT {SPENT_COLUMNS} FROM accounts_account a {SPENT_JOINS} WHERE a.id = %s"  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)

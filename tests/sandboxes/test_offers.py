@@ -51,7 +51,7 @@ def test_a_create_holds_the_account_for_three_queries(account: Cast) -> None:
     with CaptureQueriesContext(connection) as captured:
         sandbox_reserve(principal=account.principal(), request=request)
     queries = [query["sql"].strip() for query in captured.captured_queries]
-    locked = next(index for index, sql in enumerate(queries) if "FOR UPDATE" in sql)
+    locked = next(index for index, sql in enumerate(queries) if "FOR NO KEY UPDATE" in sql)
     made = next(index for index, sql in enumerate(queries) if sql.startswith("INSERT"))
     assert made - locked == 2
     assert 'INSERT INTO "sandboxes_sandbox"' in queries[made]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from urllib.parse import urlencode
 
 from django.http import QueryDict
-from django.template.loader import render_to_string
+from django.template.loader import get_template, render_to_string
 from django.utils import timezone
 
-from accounts.policy import Principal, Scope, allows
 from console.forms import FilterForm
+from console.lists.row import SHOWN
 from sandboxes.models import LIVE, Sandbox
 from sandboxes.selectors import page_of, sandboxes_of
 
@@ -100,18 +101,13 @@ def filters_in(query: str) -> Filters:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """One page of the list."""
+    """One page of the list. ``may_act``: the reader can choose rows to do something to."""
 
-    principal: Principal
+    may_act: bool
     filters: Filters
     rows: list[Sandbox]
     total: int
     next_cursor: str | None
-
-    @property
-    def may_act(self) -> bool:
-        """Whether the reader can choose rows to do something to."""
-        return allows(self.principal, Scope.SANDBOXES_WRITE)
 
     @property
     def counted(self) -> str:
@@ -126,11 +122,11 @@ class Board:
         return replace(self.filters, cursor=self.next_cursor or "").query
 
 
-def board(*, principal: Principal, filters: Filters) -> Board:
+def board(*, account_id: str, may_act: bool, filters: Filters) -> Board:
     """The sandboxes that match, newest first. Raises ``InvalidRequest`` for a foreign cursor."""
     statuses = LIVE if filters.status == "live" else (filters.status,) if filters.status else ()
     rows = sandboxes_of(
-        principal.account_id,
+        account_id,
         statuses=[str(status) for status in statuses],
         template=filters.template or None,
         network=filters.network or None,
@@ -139,11 +135,16 @@ def board(*, principal: Principal, filters: Filters) -> Board:
         text=filters.text or None,
         since=filters.since,
     )
-    page = page_of(rows, limit=PAGE, cursor=filters.cursor or None, count_to=COUNTED)
-    return Board(principal, filters, page.rows, page.total, page.next_cursor)
+    page = page_of(rows.only(*SHOWN), limit=PAGE, cursor=filters.cursor or None, count_to=COUNTED)
+    return Board(may_act, filters, page.rows, page.total, page.next_cursor)
 
 
-def board_push(*, principal: Principal, filters: Filters, base: str) -> str:
+def pager_html(board: Board) -> str:
+    """What stands below the rows."""
+    return str(get_template("console/parts/pager.html").render({"board": board}).strip())
+
+
+def board_push(board: Board | None, rows: Iterable[str], *, base: str) -> str:
     """The list as htmx takes it from a socket. ``base`` is the reader's address of the console."""
-    context = {"board": board(principal=principal, filters=filters), "push": True, "base": base}
+    context = {"board": board, "rows": rows, "push": True, "base": base}
     return render_to_string("console/parts/board.html", context)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from django.urls import path
 
-from console.consumers import SandboxLists, SandboxTimeline
+from console.consumers import SandboxTimeline
+from console.lists.socket import SandboxLists
 from console.terminal_socket import TerminalSocket
 from console.wall.socket import FleetWall
 

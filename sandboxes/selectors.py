@@ -162,6 +162,12 @@ def page_of(
     return Page(found[:limit], total, _encode_cursor(found[limit - 1].id) if more else None)
 
 
+def cursor_check(cursor: str) -> None:
+    """Raises ``InvalidRequest`` for one that no list gave out; an empty one is the first page."""
+    if cursor:
+        _decode_cursor(cursor)
+
+
 def _encode_cursor(sandbox_id: str) -> str:
     return base64.urlsafe_b64encode(sandbox_id.encode()).decode().rstrip("=")
 

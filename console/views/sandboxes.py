@@ -10,10 +10,11 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from accounts.models import Plan
 from accounts.origin import origin_of
-from accounts.policy import Principal, Scope, require
+from accounts.policy import Principal, Scope, allows, require
 from accounts.selectors import account_of, token_names
 from console import boards
 from console.forms import AGES, ForkForm, RunForm, SandboxForm
+from console.lists.row import row_html
 from console.signed_in import signed_in
 from console.wall.picture import Painter
 from sandboxes.allowlist import registries_refresh_now
@@ -46,12 +47,14 @@ def sandboxes(request: HttpRequest, principal: Principal) -> HttpResponse:
     """The list, narrowed by what the address says."""
     require(principal, Scope.SANDBOXES_READ)
     filters = boards.filters_from(request.GET)
+    may_act = allows(principal, Scope.SANDBOXES_WRITE)
     try:
-        board = boards.board(principal=principal, filters=filters)
+        board = boards.board(account_id=principal.account_id, may_act=may_act, filters=filters)
     except InvalidRequest as error:
         raise Http404(str(error)) from None
     context = {
         "board": board,
+        "rows": [row_html(row, may_act=may_act) for row in board.rows],
         "filters": filters,
         "statuses": Status,
         "templates": TEMPLATES,

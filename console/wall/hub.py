@@ -9,15 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import Context
 from typing import Final
 from weakref import WeakKeyDictionary
 
 from django.db import Error as DatabaseError
 
 from accounts.database import in_database
+from console.shared import Shared, Sharing
 from console.wall.picture import Painter, Picture
 
 ROUND_SECONDS: Final = 1.0
@@ -29,132 +27,64 @@ BEHIND: Final = '{"t":"behind"}'
 log = logging.getLogger(__name__)
 
 
-class Viewer:
-    """One page's place for the next frame. Who did not take one in time gets the whole wall."""
-
-    def __init__(self, wall: Wall) -> None:
-        self._wall = wall
-        self._next: str | None = None
-        self._whole = True
-        self._stirred = asyncio.Event()
-        if wall.picture.version:
-            self._stirred.set()
-
-    def offer(self, frame: str) -> None:
-        """The next frame, for all viewers the same text."""
-        if self._next is not None:
-            self._whole = True
-        self._next = frame
-        self._stirred.set()
-
-    async def next(self) -> str:
-        """What to send next."""
-        await self._stirred.wait()
-        self._stirred.clear()
-        frame, self._next = self._next, None
-        if frame is not None and (not self._whole or not self._wall.picture.version):
-            return frame
-        self._whole = False
-        return await self._wall.whole()
-
-
-class Wall:
+class Wall(Shared):
     """An account's, painted while it has viewers."""
 
     def __init__(self, account_id: str) -> None:
+        super().__init__()
         self._painter = Painter(account_id)
-        self._viewers: set[Viewer] = set()
-        self._task: asyncio.Task[None] | None = None
-        self._whole: tuple[int, str] = (0, "")
-        self._lock = asyncio.Lock()
         self._worked = 0.0  # seconds of processor that the last round took here
 
     @property
-    def picture(self) -> Picture:
-        """The newest."""
-        return self._painter.picture
+    def version(self) -> int:
+        """Of the newest picture."""
+        return self._painter.picture.version
 
-    @property
-    def is_watched(self) -> bool:
-        """Whether anybody looks."""
-        return bool(self._viewers)
+    def render(self) -> tuple[int, str]:
+        """Every row."""
+        picture = self._painter.picture
+        return picture.version, picture.frame()
 
-    async def whole(self) -> str:
-        """All of it as a frame, rendered once for however many ask."""
-        async with self._lock:
-            picture = self.picture
-            if self._whole[0] != picture.version:
-                self._whole = (picture.version, await in_database(picture.frame))
-            return self._whole[1]
-
-    def add(self, viewer: Viewer) -> None:
-        self._viewers.add(viewer)
-        if self._task is None:
-            # A context of its own: it outlives the viewer who happened to be first.
-            self._task = asyncio.create_task(self._run(), context=Context())
-
-    def remove(self, viewer: Viewer) -> None:
-        self._viewers.discard(viewer)
-        if not self._viewers and self._task is not None:
-            self._task.cancel()
-            self._task = None
-
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Round after round, with a beat when nothing changed for a while."""
         told_at = time.monotonic()
         while True:
             began = time.monotonic()
-            frame = await self._round()
+            frame, version = await self._round()
             took = time.monotonic() - began
             rest = max(ROUND_SECONDS - took, took, self._worked * (1 / SHARE - 1))
             if frame is None and time.monotonic() - told_at >= BEAT_SECONDS:
-                frame = BEAT
+                frame, version = BEAT, None
             if frame is not None:
                 told_at = time.monotonic()
-                for viewer in self._viewers:
-                    viewer.offer(frame)
+                self.tell(frame, version)
             await asyncio.sleep(rest)
 
-    async def _round(self) -> str | None:
-        before = self.picture
+    async def _round(self) -> tuple[str | None, int | None]:
+        """What changed, if anything, and the version that it leads to."""
+        before = self._painter.picture
         try:
             return await in_database(self._paint, before)
         except DatabaseError as error:
             log.warning("A fleet wall waits for PostgreSQL: %s", str(error).strip())
         except Exception:
             log.exception("A fleet wall could not be painted")
-        return BEHIND
+        return BEHIND, None
 
-    def _paint(self, before: Picture) -> str | None:
+    def _paint(self, before: Picture) -> tuple[str | None, int]:
         began = time.thread_time()
         try:
-            return self._painter.paint().frame_since(before)
+            picture = self._painter.paint()
+            return picture.frame_since(before), picture.version
         finally:
             self._worked = time.thread_time() - began
 
 
-class Walls:
-    """All walls of a process."""
+class Walls(Sharing[str]):
+    """All walls of a process, by account."""
 
     def __init__(self) -> None:
-        self._walls: dict[str, Wall] = {}
-
-    @property
-    def is_watching(self) -> bool:
-        """Whether any wall is kept current."""
-        return bool(self._walls)
-
-    @contextmanager
-    def watch(self, account_id: str) -> Iterator[Viewer]:
-        """A viewer of that account's wall, whose first frame is all of it."""
-        wall = self._walls.setdefault(account_id, Wall(account_id))
-        viewer = Viewer(wall)
-        wall.add(viewer)
-        try:
-            yield viewer
-        finally:
-            wall.remove(viewer)
-            if not wall.is_watched:
-                self._walls.pop(account_id, None)
+        super().__init__(Wall)
 
 
 _walls: WeakKeyDictionary[asyncio.AbstractEventLoop, Walls] = WeakKeyDictionary()

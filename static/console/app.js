@@ -3,7 +3,7 @@ import { exact, tick } from "./time.js";
 
 tick();
 setInterval(tick, 500);
-document.addEventListener("htmx:afterSettle", () => tick());
+for (const name of ["htmx:afterSettle", "htmx:wsAfterMessage"]) document.addEventListener(name, () => tick());
 
 // On a phone the main navigation is wider than the screen.
 for (const link of document.querySelectorAll("nav a[aria-current]")) {

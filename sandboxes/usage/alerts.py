@@ -10,10 +10,12 @@ import logging
 from datetime import datetime, timedelta
 from smtplib import SMTPException
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.mail import EmailMessage
 from django.db import connection, transaction
+from django.db.models import Q
 from django.template.loader import render_to_string
 from django.utils import timezone
 
@@ -27,6 +29,9 @@ logger = logging.getLogger(__name__)
 PERCENTS: Final = (50, 80, 100)
 MAIL_FOR: Final = timedelta(days=1)
 """For so long a mail that cannot be sent is tried again."""
+
+CLAIMED_FOR: Final = timedelta(minutes=10)
+"""Longer than any process sends one mail."""
 
 _BATCH: Final = 50
 _RAISE: Final = """
@@ -100,12 +105,9 @@ def alerts_mail(*, now: datetime) -> int:
     return sent
 
 
-@transaction.atomic
 def _mail_next(*, after: int, now: datetime) -> int | None:
-    """The next one's id. Its lock is held while it is sent: no other process sends it too."""
-    rows = Alert.objects.select_for_update(skip_locked=True, of=("self",))
-    due = rows.filter(mailed_at=None, id__gt=after, at__gt=now - MAIL_FOR)
-    alert = due.select_related("account__plan").order_by("id").first()
+    """The next one's id: claimed, sent, and written down."""
+    alert = _claim(after=after, now=now)
     if alert is None:
         return None
     try:
@@ -115,8 +117,26 @@ def _mail_next(*, after: int, now: datetime) -> int | None:
         alert.mail_error = str(error)[:200]
     else:
         alert.mailed_at, alert.mail_error = timezone.now(), ""
-    alert.save(update_fields=["mailed_at", "mail_error"])
+    alert.claimed_at = None
+    alert.save(update_fields=["mailed_at", "claimed_at", "mail_error"])
     return alert.pk
+
+
+@transaction.atomic
+def _claim(*, after: int, now: datetime) -> Alert | None:
+    """Committed before the mail goes out, so that no other process sends it too.
+
+    Whoever is killed while sending leaves a claim behind. Whether that mail went out nobody knows:
+    once the claim is old it is sent again, under the same Message-ID.
+    """
+    rows = Alert.objects.select_for_update(skip_locked=True, of=("self",))
+    free = Q(claimed_at=None) | Q(claimed_at__lt=now - CLAIMED_FOR)
+    due = rows.filter(free, mailed_at=None, id__gt=after, at__gt=now - MAIL_FOR)
+    alert = due.select_related("account__plan").order_by("id").first()
+    if alert is not None:
+        alert.claimed_at = now
+        alert.save(update_fields=["claimed_at"])
+    return alert
 
 
 def _message(alert: Alert) -> EmailMessage:
@@ -137,4 +157,7 @@ def _message(alert: Alert) -> EmailMessage:
         },
     )
     subject = f"{name} has spent {alert.percent} % of its {what}"
-    return EmailMessage(subject, text, to=sorted(owners.values_list("email", flat=True)))
+    to = sorted(owners.values_list("email", flat=True))
+    host = urlsplit(settings.ORKESTR_BASE_URL).hostname or "localhost"
+    same = f"<alert-{alert.pk}-{alert.account_id}@{host}>"
+    return EmailMessage(subject, text, to=to, headers={"Message-ID": same})

@@ -154,7 +154,8 @@ class Alert(models.Model):
     """That so much of a credit or cap was spent: told once by mail and webhook.
 
     ``period`` is the month of a cap as ``2030-01``, empty for the credit, which has none. A limit
-    that was changed is a new one. ``mailed_at`` is null while the mail could not be sent.
+    that was changed is a new one. ``mailed_at`` is null while the mail could not be sent, and
+    ``claimed_at`` says since when a process has been sending it.
     """
 
     account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="alerts")
@@ -165,6 +166,7 @@ class Alert(models.Model):
     spent_eur = models.DecimalField(max_digits=20, decimal_places=12)
     at = models.DateTimeField()
     mailed_at = models.DateTimeField(null=True)
+    claimed_at = models.DateTimeField(null=True)
     mail_error = models.CharField(max_length=200, blank=True)
 
     class Meta:

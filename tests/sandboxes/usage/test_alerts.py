@@ -11,12 +11,13 @@ from unittest.mock import patch
 import orjson
 import pytest
 from django.core import mail
+from django.core.mail import EmailMessage
 from django.db import connection
 from django.utils import timezone
 from pytest_django import DjangoDbBlocker
 
 from accounts.services import member_add, user_create
-from sandboxes.usage.alerts import MAIL_FOR, alerts_mail, alerts_raise
+from sandboxes.usage.alerts import CLAIMED_FOR, MAIL_FOR, alerts_mail, alerts_raise
 from sandboxes.usage.models import Alert, Cap, Spending
 from sandboxes.webhooks.models import Delivery, Webhook
 from tests.cast import Cast, make_cast
@@ -110,6 +111,32 @@ def test_a_mail_that_cannot_be_sent_is_sent_later_and_once(account: Cast) -> Non
     alert.refresh_from_db()
     assert alert.mailed_at
     assert not alert.mail_error
+
+
+def test_a_process_that_is_killed_while_sending_has_one_mail_sent_again_at_most(
+    account: Cast,
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def dies(message: EmailMessage) -> None:
+        sent.append(message)
+        raise Killed
+
+    spend(account, "13")
+    sent: list[EmailMessage] = []
+    with patch("django.core.mail.message.EmailMessage.send", dies), pytest.raises(Killed):
+        tell()
+    # Others leave it alone for a while: that process may be alive, and slow.
+    for seconds in (0, 5, CLAIMED_FOR.total_seconds()):
+        tell(now=NOW + timedelta(seconds=seconds))
+    assert not mail.outbox
+    for seconds in (1, 5, 3600):
+        tell(now=NOW + CLAIMED_FOR + timedelta(seconds=seconds))
+    (again,) = mail.outbox
+    ids = [one.message()["Message-ID"] for one in (*sent, again)]
+    assert ids[0] == ids[1]
+    assert account.account.id in ids[0]
 
 
 def test_a_mail_that_could_not_be_sent_for_a_day_is_old_news(account: Cast) -> None:

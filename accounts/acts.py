@@ -29,6 +29,8 @@ ACTS: Final[dict[str, str]] = {
     "person.sign_in_failed": "Failed to sign in",
     "person.session_ended": "Ended a session",
     "person.password_changed": "Changed the password",
+    "person.password_link_asked": "Asked for a link to a new password",
+    "person.password_reset": "Chose a new password by a link",
     "person.authenticator_added": "Added an authenticator app",
     "person.authenticator_removed": "Removed the authenticator app",
     "person.recovery_codes_renewed": "Renewed recovery codes",

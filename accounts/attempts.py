@@ -33,6 +33,8 @@ SIGN_IN_TO_PERSON: Final = Limit("sign-in to a person from anywhere", 60, 15)
 CODE_OF_PERSON: Final = Limit("second step of a person", 8, 15)
 PROOF_OF_PERSON: Final = Limit("password again of a person", 8, 15)
 INVITE_OF_ACCOUNT: Final = Limit("invitation of an account", 40, 60)
+RESET_OF_ADDRESS: Final = Limit("password link asked for from an address", 20, 60)
+RESET_TO_PERSON: Final = Limit("password link to a person", 5, 60)
 ACCEPT_OF_ADDRESS: Final = Limit("invitation opened from an address", 40, 15)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime, timedelta
 from typing import Final
 
 from django.contrib.sessions.models import Session
@@ -17,6 +18,8 @@ from accounts.selectors import principal_of_user
 from accounts.services import audit_record
 
 TOUCH_SECONDS: Final = 60.0
+#: A sign-in notes where it came from a moment before its session is stored.
+_SETTLED: Final = timedelta(hours=1)
 _MOST_TOUCHED: Final = 10_000
 _NOWHERE: Final = Origin()
 _touched: dict[str, float] = {}
@@ -77,6 +80,15 @@ def sessions_of(user: User) -> QuerySet[SignedInSession]:
     lives = Session.objects.filter(session_key=OuterRef("session_key"), expire_date__gt=now)
     rows = SignedInSession.objects.filter(Exists(lives), user=user)
     return rows.order_by("-last_used_at", "-created_at")
+
+
+@transaction.atomic
+def sessions_clear(*, now: datetime) -> int:
+    """Drop the rows of sessions that are over; how many those were."""
+    gone, _ = Session.objects.filter(expire_date__lt=now).delete()
+    lives = Session.objects.filter(session_key=OuterRef("session_key"))
+    SignedInSession.objects.filter(~Exists(lives), last_used_at__lt=now - _SETTLED).delete()
+    return gone
 
 
 @transaction.atomic

@@ -77,6 +77,7 @@ app.config_from_object(
                 "schedule": 2.0,
                 "options": {"expires": 5},
             },
+            "sessions-clear": {"task": "accounts.sessions.clear", "schedule": 86_400.0},
             "webhooks-prune": {"task": "sandboxes.webhooks.prune", "schedule": 3600.0},
         },
     }
@@ -84,6 +85,7 @@ app.config_from_object(
 app.autodiscover_tasks(
     [
         "accounts",
+        "console",
         "sandboxes",
         "sandboxes.signals",
         "sandboxes.spans",

@@ -7,7 +7,9 @@ from decimal import Decimal
 from typing import Any
 
 from django import forms
+from django.contrib.auth.password_validation import validate_password
 
+from accounts.models import User
 from accounts.policy import TOKEN_SCOPES, Scope
 from sandboxes.host.patterns import LENGTH
 from sandboxes.limits import (
@@ -49,6 +51,28 @@ class SignInForm(forms.Form):
 
     email = forms.EmailField(max_length=254)
     password = forms.CharField(max_length=1000, strip=False)
+
+
+class AddressForm(forms.Form):
+    """Where to send a link."""
+
+    email = forms.EmailField(max_length=254)
+
+
+class NewPasswordForm(forms.Form):
+    """Another password for ``user``."""
+
+    password = forms.CharField(max_length=1000, strip=False)
+
+    def __init__(self, user: User, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.user = user
+
+    def clean_password(self) -> str:
+        """As everywhere a password is chosen."""
+        password: str = self.cleaned_data["password"]
+        validate_password(password, user=self.user)
+        return password
 
 
 class FilterForm(forms.Form):

@@ -7,6 +7,10 @@ import smtplib
 
 from django.conf import settings
 from django.core.mail import BadHeaderError, send_mail
+from django.template.loader import render_to_string
+from django.urls import reverse
+
+from accounts.passwords import ResetLink
 
 log = logging.getLogger(__name__)
 
@@ -20,3 +24,11 @@ def mail(*, to: str, subject: str, text: str) -> bool:
     except (OSError, smtplib.SMTPException, BadHeaderError) as error:
         log.warning("mail to %s was not sent: %s", to, error)
         return False
+
+
+def mail_reset_link(link: ResetLink, *, address: str) -> bool:
+    """To the person it is for. Its host is the installation's own, whatever a request called it."""
+    path = reverse("password-reset", args=[link.uid, link.token])
+    context = {"user": link.user, "link": settings.ORKESTR_BASE_URL + path, "address": address}
+    text = render_to_string("console/mail/reset_link.txt", context)
+    return mail(to=link.user.email, subject="A new password for orkestr", text=text)

@@ -69,6 +69,10 @@ RULES: Final[dict[str, Rule]] = {
     "metrics": Rule(get=MEMBER, is_public=True),
     "login/": Rule(get=MEMBER, post=MEMBER, is_public=True),
     "login/second/": Rule(get=MEMBER, post=MEMBER, is_public=True),
+    "login/forgot/": Rule(get=MEMBER, post=MEMBER, is_public=True),
+    "login/reset/<str:uidb64>/<str:token>/": Rule(
+        get=MEMBER, post=MEMBER, is_public=True, names_more=True
+    ),
     "login/passkey/": Rule(post=MEMBER, is_public=True),
     "login/passkey/options/": Rule(post=MEMBER, is_public=True),
     "join/<str:text>/": Rule(get=MEMBER, post=MEMBER, is_public=True),
@@ -227,5 +231,7 @@ NAMED: Final[dict[str, Any]] = {
     "text": "x" * 43,
     "form": "jsonl",
     "by": "day",
+    "uidb64": "MQ",
+    "token": "x-" + "0" * 32,
     "name": "operating",
 }

@@ -1,0 +1,62 @@
+"""A password that was forgotten: a link is good once, for an hour, and for a new password only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.contrib.auth.tokens import default_token_generator
+from django.db import transaction
+from django.utils.encoding import force_bytes
+from django.utils.http import urlsafe_base64_encode
+
+from accounts.attempts import (
+    RESET_OF_ADDRESS,
+    RESET_TO_PERSON,
+    attempt_note,
+    attempts_check,
+)
+from accounts.members import password_check
+from accounts.models import User
+from accounts.origin import Origin
+from accounts.services import person_record
+from accounts.sessions import sessions_end_others
+
+
+@dataclass(frozen=True, slots=True)
+class ResetLink:
+    """The two parts of a link's path, and whose it is."""
+
+    user: User
+    uid: str
+    token: str
+
+
+def reset_ask(*, email: str, origin: Origin) -> None:
+    """Count one more try, whether or not somebody has that address. ``TooManyAttempts``."""
+    attempts_check(RESET_OF_ADDRESS, origin.address)
+    attempts_check(RESET_TO_PERSON, email)
+    attempt_note(RESET_OF_ADDRESS, origin.address)
+    attempt_note(RESET_TO_PERSON, email)
+
+
+def reset_link(*, email: str, origin: Origin) -> ResetLink | None:
+    """A link for who signs in with that address by a password; None for anybody else."""
+    user = User.objects.filter(email=email, is_active=True).first()
+    if user is None or not user.has_usable_password():
+        return None
+    person_record(user, "person.password_link_asked", origin)
+    uid = urlsafe_base64_encode(force_bytes(user.pk))
+    return ResetLink(user, uid, default_token_generator.make_token(user))
+
+
+@transaction.atomic
+def password_reset(*, user: User, password: str, origin: Origin) -> None:
+    """Ends every session of theirs, and links that were asked for. Raises ``Invalid``.
+
+    A second step is asked for as before: a mailbox alone signs nobody in who has one.
+    """
+    password_check(password, user=user)
+    user.set_password(password)
+    user.save(update_fields=["password"])
+    person_record(user, "person.password_reset", origin)
+    sessions_end_others(user=user, keep=None, origin=origin)

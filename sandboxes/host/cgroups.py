@@ -176,6 +176,7 @@ class Group:
 
     def remove(self) -> bool:
         """Remove the empty group everywhere. False while something still runs in it."""
+        self.freezer.forget()
         removed = [_remove(folder) for folder in self.folders]
         return all(removed)
 

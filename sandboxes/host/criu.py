@@ -25,6 +25,9 @@ from sandboxes.host.tools.catalog import CRIU, criu_command, criu_trouble
 #: network meanwhile: everything stands still, and a copy has a network of its own.
 _OPTIONS = ("ghost-limit 536870912", "link-remap", "network-lock skip", "skip-in-flight")
 _WORD_SECONDS = 15
+#: Of an image: the bytes before its message; in the message of a process's memory: the tag of the
+#: field that says who may look into it; and of a tag, the kind that is a number.
+_HEAD, _DUMPABLE, _VARINT = 12, 15 << 3, 0
 #: Addresses that connections had are anybody's while they are restored, and gone before they run.
 _SCRIPT = """#!/bin/sh
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
@@ -101,6 +104,8 @@ class Criu:
                 copy = restoring.images / image.name
                 if image.name.startswith("userns-"):
                     copy.write_bytes(_mapped(image.read_bytes(), base))
+                elif image.name == "mm-1.img":
+                    copy.write_bytes(_private(image.read_bytes()))
                 else:
                     copy.hardlink_to(image)
             for fifo in (restoring.asks, restoring.word):
@@ -175,6 +180,35 @@ def _mapped(image: bytes, base: int) -> bytes:
     extent = b"".join(bytes([tag]) + _varint(n) for tag, n in ((8, 0), (16, base), (24, IDS)))
     body = b"".join(bytes([tag, len(extent)]) + extent for tag in (0x0A, 0x12))
     return image[:8] + struct.pack("<I", len(body)) + body
+
+
+def _private(image: bytes) -> bytes:
+    """The image of PID 1's memory, into which nobody with its ids may look from the first moment.
+
+    Magic numbers and a length as above, then fields, of which one is this number of one byte.
+    """
+    out, at = bytearray(image), _HEAD
+    while at < len(out):
+        tag, at = _number(out, at)
+        if tag == _DUMPABLE:
+            out[at] = 0
+        if tag & 7 == _VARINT:
+            _, at = _number(out, at)
+        else:  # the only other kind in there: so many bytes
+            size, at = _number(out, at)
+            at += size
+    return bytes(out)
+
+
+def _number(data: bytearray, at: int) -> tuple[int, int]:
+    """A varint, and where it ends."""
+    number = shift = 0
+    while True:
+        byte = data[at]
+        number |= (byte & 127) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 128:
+            return number, at
 
 
 def _varint(number: int) -> bytes:

@@ -50,6 +50,29 @@ class Freezer:
         with suppress(FileNotFoundError):
             self._path.write_text("0" if self.unified else "THAWED")
 
+    def freeze_all_but(self, pid: int) -> None:
+        """As ``freeze``, but this process runs, aside from the others until ``rejoin``."""
+        self._aside.mkdir(parents=True, exist_ok=True)
+        _move(pid, self._aside)
+        self.freeze()
+
+    def rejoin(self, pid: int) -> None:
+        """A process that was put aside is one of the group's again; any other is one still."""
+        if self._aside.is_dir():
+            _move(pid, self.folder)
+            self.forget()
+
+    def forget(self) -> None:
+        """Remove what ``freeze_all_but`` has made, once nobody is aside."""
+        with suppress(OSError):
+            self._aside.rmdir()
+
+    @property
+    def _aside(self) -> Path:
+        """Not below the folder of all groups: what is in there is taken for a sandbox."""
+        groups = self.folder.parent
+        return groups.with_name(f"{groups.name}-aside") / self.folder.name
+
     def is_frozen(self) -> bool:
         """Whether all of it stands still now."""
         with suppress(OSError):
@@ -61,3 +84,10 @@ class Freezer:
     @property
     def _path(self) -> Path:
         return self.folder / ("cgroup.freeze" if self.unified else "freezer.state")
+
+
+def _move(pid: int, group: Path) -> None:
+    try:
+        (group / "cgroup.procs").write_text(str(pid))
+    except (FileNotFoundError, ProcessLookupError):
+        raise HostError("not_running", "The sandbox has ended; create another one.") from None

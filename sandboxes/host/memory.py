@@ -37,16 +37,18 @@ class Memory:
         self._room = room
 
     def trouble(self, slot: Slot) -> str | None:
-        """Why a slot's cannot be written just now, as a sentence; None when it can.
-
-        A restored agent's memory counts as the machine's own, and nobody may look into it who is
-        in the sandbox's user namespace, as CRIU is when it looks at the namespaces.
-        """
+        """Why a slot's cannot be written just now, as a sentence; None when it can."""
         if trouble := self._maker.runtimes[slot.isolation].memory_trouble():
             return trouble
-        if self._maker.was_restored(slot.name):
-            return "Its processes came from disk already, and cannot be written there again."
         return None if self._room() else "The host's disk is nearly full."
+
+    def is_restored(self, slot: Slot) -> bool:
+        """Whether a slot's processes came from disk.
+
+        Its agent's memory counts as the machine's own then, and nobody may look into it who is in
+        the sandbox's user namespace, as CRIU is when it looks at the namespaces.
+        """
+        return self._maker.was_restored(slot.name)
 
     def write(self, slot: Slot) -> None:
         """Keep a frozen slot's memory, and its disk as it is now. Raises ``HostError``."""

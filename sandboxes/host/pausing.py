@@ -164,7 +164,7 @@ class Pause:
         if interrupt:
             self._interrupt()
         unsaved = await self._part()
-        await in_thread(self._threads, self._box.slot.group.freezer.freeze)
+        await in_thread(self._threads, self._freeze)
         self._work.code.hold()
         return unsaved
 
@@ -188,13 +188,24 @@ class Pause:
         return ""
 
     async def _quiesce(self) -> None:
+        slot = self._box.slot
+        freezer, pid = slot.group.freezer, slot.identity.pid
+        bare = self._memory.is_restored(slot)
         while True:
             try:
-                return await questions.quiesce(self._box.agent_socket)
+                if bare:
+                    await in_thread(self._threads, partial(freezer.freeze_all_but, pid))
+                return await questions.quiesce(slot.agent_socket, bare=bare)
             except HostError as error:
                 if error.code != "not_permitted":
                     raise
+            freezer.thaw()  # a file operation is to come to its end
             await asyncio.sleep(_LOOK_SECONDS)
+
+    def _freeze(self) -> None:
+        slot = self._box.slot
+        slot.group.freezer.rejoin(slot.identity.pid)
+        slot.group.freezer.freeze()
 
     async def _write_memory(self) -> str:
         try:
@@ -260,11 +271,24 @@ class Pause:
     def _reach(self) -> None:
         """In one go: each way to a thread and back costs as much as the thaw itself."""
         slot = self._box.slot
-        slot.group.freezer.thaw()
+        try:
+            self._enter_first()
+        finally:
+            slot.group.freezer.thaw()
+            slot.group.freezer.rejoin(slot.identity.pid)
         dropped = self._memory.drop(slot.name)
         if dropped.is_dir():
             self._threads.submit(shutil.rmtree, dropped, ignore_errors=True)
         if self._is_apart:
+            door.enter(slot.identity.pid, slot.agent_socket)
+            self._is_apart = False
+
+    def _enter_first(self) -> None:
+        """An agent that others may look into is closed to them before any of them runs."""
+        slot = self._box.slot
+        freezer = slot.group.freezer
+        if self._is_apart and self._memory.is_restored(slot) and freezer.is_frozen():
+            freezer.freeze_all_but(slot.identity.pid)
             door.enter(slot.identity.pid, slot.agent_socket)
             self._is_apart = False
 
@@ -276,7 +300,7 @@ class Pause:
         if self.state is None:
             await self._let_go()
         elif not slot.group.freezer.is_frozen():
-            await in_thread(self._threads, slot.group.freezer.freeze)
+            await in_thread(self._threads, self._freeze)
         if self.state is not None and self.state.is_saved and not self._memory.of(slot.name):
             self.state = replace(self.state, is_saved=False)
         self._note()

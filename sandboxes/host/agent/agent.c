@@ -309,6 +309,8 @@ void stop_listening(struct connection *last)
         c->broken = true;
 }
 
+void stay_private(bool wanted) { prctl(PR_SET_DUMPABLE, !wanted); }
+
 bool take_listener(int fd)
 {
     int listening = 0;
@@ -397,7 +399,7 @@ int main(int argc, char **argv)
 {
     static struct source children = {.ready = child_ready};
     struct epoll_event event;
-    prctl(PR_SET_DUMPABLE, 0);
+    stay_private(true);
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     bool dials = argc == 4 && !strcmp(argv[1], "--dial") && dial_open(argv[2], argv[3]);

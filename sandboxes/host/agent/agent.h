@@ -47,7 +47,7 @@ enum request {
     REQ_RESIZE = 8,  /* str id, u16 rows, u16 columns */
     REQ_PING = 9,
     REQ_CLOCK = 10,  /* u8 hold: 1 stops the clock that timeouts go by, 0 lets it go on; OK either way */
-    REQ_QUIESCE = 11, /* OK, then every connection, this one last, and the listener are closed until a
+    REQ_QUIESCE = 11, /* u8 bare, if it is there: 1 lets others look into the agent meanwhile. OK, then every connection, this one last, and the listener are closed until a
                          new one is handed to DOOR_NAME; an ERROR (EBUSY while a file operation runs)
                          changes nothing */
     REQ_RELEASE = 12, /* in a copy of a sandbox: forget every command and let it run, what it writes unread */
@@ -183,6 +183,7 @@ void dial_spent(struct connection *c);
 void forward_open(struct connection *c, struct reader *r);
 int file_operations(void); /* how many run in children that hold a connection each */
 void stop_listening(struct connection *last); /* and close every connection, this one last */
+void stay_private(bool wanted); /* whether nobody with our ids may look into this process */
 bool take_listener(int fd);    /* false, and nothing changed, unless it is a listening socket */
 
 /* ---- quiesce.c ---------------------------------------------------------------------------- */

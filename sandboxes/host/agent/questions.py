@@ -77,15 +77,16 @@ async def forward(path: Path, *, port: int, name: str) -> None:
         await link.expect(Answer.OK, subject=f"port {port}")
 
 
-async def quiesce(path: Path) -> None:
+async def quiesce(path: Path, *, bare: bool = False) -> None:
     """Every connection to the agent is closed on return, and none is taken until a new listener is
     handed to it (``sandboxes.host.door``). Raises ``HostError``, and then nothing is closed.
 
-    For whoever has shut the agent's gate.
+    For whoever has shut the agent's gate. ``bare`` lets processes with the agent's ids look into it
+    until then: only while none of them runs.
     """
     link = await Link.connect(path)
     try:
-        await link.send(Ask.QUIESCE)
+        await link.send(Ask.QUIESCE, b"\1" if bare else b"")
         await link.expect(Answer.OK, subject="its connections")
         with suppress(HostError):
             await link.answer(subject="the end")  # hangs up, last of all

@@ -31,10 +31,15 @@ static bool door_open(void)
     return false;
 }
 
-/* The answer is sent before the connection it goes to is closed with all others. */
+/* The answer is sent before the connection it goes to is closed with all others.
+ *
+ * Memory that was restored belongs to the machine as the kernel sees it, so whoever writes it to disk
+ * once more and is in the sandbox's user namespace can look at it only if everybody with our ids can.
+ * The host asks for that while it holds everything else in here still. */
 void quiesce(struct connection *c, struct reader *r)
 {
-    if (r->at != r->end)
+    bool bare = r->at != r->end && get_u8(r);
+    if (r->bad || r->at != r->end)
         send_error(c, STAGE_REQUEST, EINVAL);
     else if (file_operations())
         send_error(c, STAGE_FILE, EBUSY);
@@ -43,6 +48,7 @@ void quiesce(struct connection *c, struct reader *r)
     else {
         send_ok(c);
         stop_listening(c);
+        stay_private(!bare);
     }
 }
 
@@ -84,6 +90,7 @@ static void knocked(struct source *source, uint32_t events)
     if (from_outside(fd)) {
         int listener = receive_descriptor(fd);
         if (listener >= 0 && take_listener(listener)) {
+            stay_private(true);
             source_close(&door);
             send(fd, ".", 1, MSG_NOSIGNAL);
         } else if (listener >= 0)

@@ -18,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from sandboxes.host.mounts import IDS
+from sandboxes.host.oci import VOLUME
 from sandboxes.host.tools import later
 from sandboxes.host.tools.catalog import CRIU, criu_command, criu_trouble
 
@@ -66,10 +67,12 @@ class Criu:
         """What belongs first on runc's PATH."""
         return self._stage / "criu"
 
-    @property
-    def options(self) -> Path:
-        """The file of options that a container's configuration names."""
-        return self.folder / "options"
+    def options(self, *, restored: bool) -> Path:
+        """The file of options that a container's configuration names.
+
+        A volume came into a container after its start; in a restored one runc knows of it.
+        """
+        return self.folder / ("options-restored" if restored else "options")
 
     def prepare(self) -> None:
         """Find and try it. Takes a tenth of a second."""
@@ -77,7 +80,10 @@ class Criu:
         script = self.folder / "script"
         script.write_text(_SCRIPT)
         script.chmod(0o755)
-        self.options.write_text("\n".join((*_OPTIONS, f"action-script {script}")) + "\n")
+        options = (*_OPTIONS, f"action-script {script}")
+        for restored, more in ((True, ()), (False, (f"external mnt[{VOLUME}]:{VOLUME}",))):
+            text = "\n".join((*options, *more)) + "\n"
+            self.options(restored=restored).write_text(text)
         found = later.find(CRIU, self._tools)
         if not self._wanted:
             return

@@ -114,7 +114,7 @@ class Host:
         self._retired = endings.Retired(shipper)
         self.connections = Connections(maker.places, maker.ids)
         self._forks = Forks(maker, self.snapshots, self.connections, self._making)
-        self.sleepers = Sleepers(maker, self.memory, self.connections, self._making)
+        self.sleepers = Sleepers(maker, self.memory, self.connections, self.volumes, self._making)
         self._removals: set[asyncio.Task[None]] = set()
         self._pool = Pool(
             maker,

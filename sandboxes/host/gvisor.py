@@ -122,8 +122,7 @@ class Runsc:
             raise FileNotFoundError(f"nothing is recorded of container {container_id}")
         return View(server, "/root")
 
-    @property
-    def annotations(self) -> Mapping[str, str]:
+    def annotations(self, *, restored: bool) -> Mapping[str, str]:
         return {}
 
     def memory_trouble(self) -> str | None:

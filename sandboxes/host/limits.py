@@ -9,7 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from sandboxes.host.box import Box
-from sandboxes.host.volumes import PLACE, inside
+from sandboxes.host.oci import VOLUME
+from sandboxes.host.volumes import inside
 from timeline.events import Kind, NewEvent
 
 #: As long as a limit is met again within this time, it is the same burst.
@@ -141,9 +142,9 @@ def _files_event(what: str, left: os.statvfs_result) -> NewEvent:
 
 def _volume_event(left: os.statvfs_result) -> NewEvent:
     if left.f_favail < _FULL_INODES:
-        return _files_event(f"volume at {PLACE}", left)
+        return _files_event(f"volume at {VOLUME}", left)
     cap = left.f_blocks * left.f_frsize
-    detail = f"The sandbox's volume at {PLACE} is full: all of its {cap // _MIB} MB are used."
+    detail = f"The sandbox's volume at {VOLUME} is full: all of its {cap // _MIB} MB are used."
     return _hit("volume", value=_used(left), cap=cap, detail=detail)
 
 

@@ -153,6 +153,11 @@ def _configure(context: int, command: int, name: str = "", value: str = "") -> N
     _checked(result, name or "mount")
 
 
+def place(mount_fd: int, target: Path) -> None:
+    """Attach a mount that is nowhere yet in this process's own tree."""
+    _move(mount_fd, os.fsencode(target))
+
+
 def move_into(mount_fd: int, namespace_fd: int, target: str) -> None:
     """Attach a mount that is nowhere yet at an absolute path of another mount namespace."""
 

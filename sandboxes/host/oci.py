@@ -13,6 +13,8 @@ from sandboxes.host.mounts import IDS
 
 #: Where the agent's binary shows inside. Read-only, and nothing else of the machine shows.
 AGENT_PATH = "/.agent"
+#: Where a sandbox's volume is.
+VOLUME = "/persist"
 
 #: What installing packages and switching users takes. No raw sockets, devices, or tracing.
 CAPABILITIES = [
@@ -54,7 +56,8 @@ class Bundle:
     """What one container is made of. ``uid_base`` is the machine's id behind the sandbox's 0.
 
     ``swap`` says whether this kernel can limit swap; ``cgroup`` is a path below every hierarchy;
-    ``outside`` is as in ``slots.Shape``.
+    ``outside`` is as in ``slots.Shape``. ``volume`` is a mount of the host's to be at ``VOLUME``
+    from the start, which a restored container's processes take for granted.
     """
 
     directory: Path
@@ -67,6 +70,7 @@ class Bundle:
     pids: int
     swap: bool
     outside: bool = False
+    volume: Path | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -79,7 +83,7 @@ def configuration(bundle: Bundle) -> dict[str, Any]:
         "process": _process(),
         "root": {"path": "rootfs", "readonly": False},
         "hostname": bundle.hostname,
-        "mounts": _mounts(bundle.agent),
+        "mounts": [*_mounts(bundle.agent), *_volumes(bundle.volume)],
         "annotations": dict(bundle.annotations),
         "linux": {
             "namespaces": [{"type": kind} for kind in kinds],
@@ -129,6 +133,13 @@ def _mounts(agent: Path) -> list[dict[str, Any]]:
             "options": ["bind", "ro", "nosuid", "nodev"],
         },
     ]
+
+
+def _volumes(source: Path | None) -> list[dict[str, Any]]:
+    if source is None:
+        return []
+    options = ["bind", "nosuid", "nodev"]
+    return [{"destination": VOLUME, "type": "bind", "source": str(source), "options": options}]
 
 
 def _mount(destination: str, kind: str, options: list[str]) -> dict[str, Any]:

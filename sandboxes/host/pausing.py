@@ -26,6 +26,7 @@ from sandboxes.host.memory import Memory
 from sandboxes.host.paused import Paused
 from sandboxes.host.threads import in_thread
 from sandboxes.host.types import HostError
+from sandboxes.host.volumes import write_out
 from sandboxes.host.work import Work
 from timeline.events import Actor, Kind, NewEvent, now_us
 from timeline.journal import Journal
@@ -151,7 +152,7 @@ class Pause:
         Yields why its memory cannot be written to disk, as a sentence; empty when it can.
         """
         if self.state is not None:
-            yield self.state.unsaved
+            yield self._belongs_to_no_copy() or self.state.unsaved
             return
         try:
             yield await self._stop()
@@ -163,15 +164,18 @@ class Pause:
         await self._hold_clock()
         if interrupt:
             self._interrupt()
-        unsaved = await self._part()
+        unsaved = "" if interrupt else self._belongs_to_no_copy()
+        unsaved = unsaved or await self._part()
         await in_thread(self._threads, self._freeze)
         self._work.code.hold()
         return unsaved
 
+    def _belongs_to_no_copy(self) -> str:
+        """Why memory of it can be in no copy, or an empty string."""
+        return "It has a volume, which belongs to no copy." if self._box.spec.volume else ""
+
     async def _part(self) -> str:
         """Have the agent close what leads out of it; why it cannot, or an empty string."""
-        if self._box.spec.volume:
-            return "It has a volume, which belongs to no copy of its memory."
         look = partial(self._memory.trouble, self._box.slot)
         if trouble := await in_thread(self._threads, look):
             return trouble
@@ -208,11 +212,18 @@ class Pause:
         slot.group.freezer.freeze()
 
     async def _write_memory(self) -> str:
+        def write() -> None:
+            self._memory.write(self._box.slot)
+            write_out(self._box)
+
         try:
-            await in_thread(self._threads, partial(self._memory.write, self._box.slot))
+            await in_thread(self._threads, write)
         except HostError as error:
             log.warning("The memory of %s is not on disk: %s", self._box.sandbox_id, error)
             return error.message
+        except OSError as error:
+            log.warning("The volume of %s is not written out: %s", self._box.sandbox_id, error)
+            return f"Its volume cannot be written out ({error})."
         return ""
 
     def _interrupt(self) -> None:

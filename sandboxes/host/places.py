@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +39,8 @@ class Fork:
     ``memory`` is what processes are restored from; without it nothing but the agent runs at first.
     One that ``moves`` is the same disk, not a copy of it: its old slot must not run any more.
     ``restored_since`` is when a restore that was cut short may have begun to write to it, in
-    nanoseconds; None when there was none.
+    nanoseconds; None when there was none. ``volume`` gives what its processes had at ``/persist``:
+    a mount that is nowhere yet, with owners as the user namespace behind a descriptor maps them.
     """
 
     image: Path
@@ -46,6 +48,7 @@ class Fork:
     memory: Path | None = None
     moves: bool = False
     restored_since: int | None = None
+    volume: Callable[[int], int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,9 +81,8 @@ class Runtime(Protocol):
     def view(self, container_id: str, pid: int) -> View:
         """Who has the files of a running container. Raises ``OSError``."""
 
-    @property
-    def annotations(self) -> Mapping[str, str]:
-        """What it wants in every container's configuration."""
+    def annotations(self, *, restored: bool) -> Mapping[str, str]:
+        """What it wants in a container's configuration."""
 
     def memory_trouble(self) -> str | None:
         """Why it cannot write memory to disk here, as a sentence; None when it can."""
@@ -197,9 +196,8 @@ class Runc:
             path = f"{self._criu.folder}:{path}:/usr/sbin:/sbin"
         return {**os.environ, "GOMAXPROCS": "1", "GOGC": "off", "PATH": path}
 
-    @property
-    def annotations(self) -> Mapping[str, str]:
-        return {_ANNOTATION: str(self._criu.options)} if self._criu else {}
+    def annotations(self, *, restored: bool) -> Mapping[str, str]:
+        return {_ANNOTATION: str(self._criu.options(restored=restored))} if self._criu else {}
 
     def memory_trouble(self) -> str | None:
         return self._criu.trouble() if self._criu else "CRIU is not set up."

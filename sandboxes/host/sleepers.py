@@ -21,6 +21,7 @@ from sandboxes.host.places import Shape, Slot
 from sandboxes.host.slots import SlotMaker
 from sandboxes.host.threads import in_thread
 from sandboxes.host.types import HostError
+from sandboxes.host.volumes import Volumes
 from sandboxes.host.work import Work
 from timeline.journal import Journal
 
@@ -85,11 +86,17 @@ class Sleepers:
     """Those of one host. ``making`` has the threads in which slots are made."""
 
     def __init__(
-        self, maker: SlotMaker, memory: Memory, connections: Connections, making: Executor
+        self,
+        maker: SlotMaker,
+        memory: Memory,
+        connections: Connections,
+        volumes: Volumes,
+        making: Executor,
     ) -> None:
         self._maker = maker
         self._memory = memory
         self._connections = connections
+        self._volumes = volumes
         self._making = making
         self._known: dict[str, Sleeper] = {}
 
@@ -139,6 +146,7 @@ class Sleepers:
         """From the moment that its new slot is noted the old one's memory is of no use."""
         remains, loop = sleeper.remains, asyncio.get_running_loop()
         state = remains.state
+        volume = await self._volumes.mount_of(state.spec.volume) if state.spec.volume else None
         boxes: list[Box] = []
 
         async def connect(slot: Slot) -> None:
@@ -155,14 +163,14 @@ class Sleepers:
 
         def make() -> Slot:
             fork = self._memory.fork(state.slot)
-            if not with_memory:
-                fork = replace(fork, memory=None)
+            fork = replace(fork, volume=volume) if with_memory else replace(fork, memory=None)
             return self._maker.make(self._shape(state), fork, ready)
 
         slot = await in_thread(self._making, make)
         if with_memory:
             await self._connections.cut(state.spec, slot)
         else:
+            await self._volumes.attach(state.spec, slot, actor=sleeper.paused.actor)
             await connect(slot)
         return boxes[-1]
 

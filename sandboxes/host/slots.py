@@ -30,6 +30,7 @@ from sandboxes.host.runtime import RUNC, Runtime
 from sandboxes.host.types import HostError
 
 _AGENT_SECONDS = 10.0
+_VOLUME = "volume"
 #: The agent's PING, an empty frame of type 9, and the type of its answer.
 _PING, _PONG = struct.pack("<IB", 0, 9), 68
 
@@ -87,7 +88,7 @@ class SlotMaker:
             self._assemble(bundle, folder / "disk.ext4", index, shape.layers, fork)
             root = os.open(bundle / "rootfs", os.O_PATH | os.O_CLOEXEC)
             site = _Site(name, index, bundle, root, shape)
-            self._configure(site)
+            self._configure(site, fork)
             if fork is not None and fork.memory is not None:
                 return self._restore(site, fork.memory, ready)
             return self._watched(site, self._start(site))
@@ -215,6 +216,8 @@ class SlotMaker:
             target.mkdir()
             mounts.bind_idmapped(Path(layer), target, namespace)
             lower.append(str(target))
+        if fork is not None and fork.volume is not None:
+            _place(fork.volume(namespace), bundle / _VOLUME)
         mounts.mount(
             "overlay",
             rootfs,
@@ -223,8 +226,10 @@ class SlotMaker:
             data=f"lowerdir={':'.join(lower)},upperdir={disk}/upper,workdir={disk}/work,volatile",
         )
 
-    def _configure(self, site: _Site) -> None:
+    def _configure(self, site: _Site, fork: Fork | None) -> None:
         shape, runtime = site.shape, self.runtimes[site.shape.isolation]
+        restored = fork is not None and fork.memory is not None
+        has_volume = fork is not None and fork.volume is not None
         config = runtime.configuration(
             oci.Bundle(
                 directory=site.bundle,
@@ -237,7 +242,8 @@ class SlotMaker:
                 pids=shape.pids,
                 swap=self._limits_swap(),
                 outside=shape.outside,
-                annotations=runtime.annotations,
+                volume=site.bundle / _VOLUME if has_volume else None,
+                annotations=runtime.annotations(restored=restored),
             )
         )
         (site.bundle / "config.json").write_text(json.dumps(config))
@@ -386,6 +392,14 @@ class SlotMaker:
         scratch = path.with_suffix(".new")
         scratch.write_text(json.dumps(row))
         scratch.rename(path)
+
+
+def _place(mount: int, target: Path) -> None:
+    target.mkdir()
+    try:
+        mounts.place(mount, target)
+    finally:
+        os.close(mount)
 
 
 def _greet(agent: Path) -> None:

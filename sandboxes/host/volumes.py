@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -18,6 +18,7 @@ from functools import partial
 from sandboxes.host import mounts
 from sandboxes.host.box import Box
 from sandboxes.host.client import CreateSpec
+from sandboxes.host.oci import VOLUME
 from sandboxes.host.places import Slot
 from sandboxes.host.slots import SlotMaker
 from sandboxes.host.threads import in_thread
@@ -25,7 +26,6 @@ from sandboxes.host.types import HostError
 from sandboxes.host.volume_disks import VolumeDisks
 from timeline.events import Actor, Kind, NewEvent
 
-PLACE = "/persist"
 #: An end writes out what its sandbox had written, which may be as much as memory holds.
 WRITE_SECONDS = 40.0
 
@@ -73,7 +73,21 @@ class Volumes:
         await self._disks.free(spec.volume, seconds=WRITE_SECONDS)
         size_mb = await in_thread(self._threads, partial(self._attach, spec.volume, slot))
         data = {"volume_id": spec.volume, "name": spec.volume_name, "size_mb": size_mb}
-        return [NewEvent(Kind.VOLUME_ATTACHED, {**data, "path": PLACE}, actor=actor)]
+        return [NewEvent(Kind.VOLUME_ATTACHED, {**data, "path": VOLUME}, actor=actor)]
+
+    async def mount_of(self, volume_id: str) -> Callable[[int], int]:
+        """What mounts it for a slot that is being made, see ``places.Fork``.
+
+        Waits as ``attach`` does. Raises ``HostError`` (volume_in_use, volume_gone).
+        """
+        await self._disks.free(volume_id, seconds=WRITE_SECONDS)
+
+        def mount(namespace: int) -> int:
+            made = self._disks.mount(volume_id)
+            mounts.idmap(made, namespace)
+            return made
+
+        return mount
 
     def _attach(self, volume_id: str, slot: Slot) -> int:
         """Its size in MB."""
@@ -95,7 +109,7 @@ class Volumes:
         try:
             if not slot.alive():
                 raise HostError("internal", "The sandbox ended as soon as it was started.")
-            mounts.move_into(mount, namespace, f"{slot.view.root}{PLACE}")
+            mounts.move_into(mount, namespace, f"{slot.view.root}{VOLUME}")
         finally:
             os.close(namespace)
 
@@ -115,7 +129,20 @@ class Volumes:
 
 def inside(slot: Slot) -> str:
     """Where a running slot's volume is, as this process sees it; nothing in there can move it."""
-    return slot.view.path(PLACE)
+    return slot.view.path(VOLUME)
+
+
+def write_out(box: Box) -> None:
+    """Have the disk of a sandbox's volume, if it has one, hold all that was written to it. Blocks.
+
+    Raises ``OSError``.
+    """
+    held = _hold(box)
+    if held is not None:
+        try:
+            mounts.sync_fd(held)
+        finally:
+            os.close(held)
 
 
 def _hold(box: Box) -> int | None:
@@ -139,9 +166,9 @@ def _let_go(held: int, volume_id: str) -> None:
 
 def _make_place(slot: Slot) -> None:
     """A fork's files may have anything there, or nothing; what is not a folder is left alone."""
-    name = PLACE.lstrip("/")
+    name = VOLUME.lstrip("/")
     with suppress(FileExistsError):
         os.mkdir(name, 0o755, dir_fd=slot.root)
     if not stat.S_ISDIR(os.stat(name, dir_fd=slot.root, follow_symlinks=False).st_mode):
-        message = f"The snapshot has something other than a folder at {PLACE}; fork it without."
+        message = f"The snapshot has something other than a folder at {VOLUME}; fork it without."
         raise HostError("not_a_directory", message)

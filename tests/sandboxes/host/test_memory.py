@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -84,7 +85,7 @@ def restart(machine: HostProcess, *, start: bool = True) -> None:
     cgroups, root = Cgroups(), machine.places.cgroup
     for name in cgroups.group(root).children():
         group = cgroups.group(f"{root}/{name}")
-        until(lambda one=group: killed(one), what="nothing of it is left")
+        until(partial(killed, group), what="nothing of it is left")
     if start:
         machine.start()
 

@@ -13,8 +13,14 @@ from tests.sandboxes.host.code.test_isolation import run
 from tests.sandboxes.host.hosting import ACTOR, HostProcess, Sandboxed
 from tests.sandboxes.host.terminals.visiting import ANN, Visit, new_terminal, visit
 from tests.sandboxes.host.test_memory import created, pause, restart, resume
+from tests.sandboxes.host.test_volumes import new_volume
 
 KEYS = 400
+#: What writes to a volume through a descriptor that stays open.
+LOGS = """
+cd /persist; exec 5>>log
+n=0; while :; do n=$((n+1)); echo $n >&5; echo $n > at.new; mv at.new at; sleep 0.02; done
+"""
 
 
 @pytest.fixture
@@ -112,3 +118,29 @@ async def test_no_key_is_lost_or_comes_twice_while_copies_are_taken(
 async def copy_often(sandbox: Sandboxed, *, times: int) -> None:
     for _ in range(times):
         await copy(sandbox)
+
+
+async def test_a_volume_is_back_with_what_is_open_in_it(machine: HostProcess) -> None:
+    volume = await new_volume(machine)
+    sandbox = await created(machine, volume=volume, volume_name="data")
+    await sandbox.output(
+        f"({LOGS}) >/dev/null 2>&1 & until [ -e /persist/at ]; do sleep 0.01; done"
+    )
+    name = f"snap_{ULID()}"
+    copied = await machine.client.snapshot(sandbox.id, snapshot_id=name, name="", actor=ACTOR)
+    assert copied.without == "It has a volume, which belongs to no copy."
+    for _ in range(2):
+        kept = await pause(sandbox)
+        assert (kept.is_saved, kept.unsaved) == (True, "")
+        await asyncio.to_thread(restart, machine)
+        await resume(sandbox)
+        was = await sandbox.output("cat /persist/at")
+        await sandbox.output(f"until [ $(cat /persist/at) -gt {was.strip()} ]; do sleep 0.01; done")
+    assert "processes_lost" not in str([one.data for one in machine.events(sandbox.id)])
+    logged = [int(line) for line in (await sandbox.output("cat /persist/log")).split()]
+    assert logged == list(range(1, len(logged) + 1))
+    await sandbox.terminate()
+    other = await created(machine, volume=volume, volume_name="data")
+    assert (await other.output(f"head -n {len(logged)} /persist/log")).split() == [
+        *map(str, logged)
+    ]

@@ -2,7 +2,7 @@
 
 The socket is made inside the sandbox's network namespace and handed to the caller, so it reaches
 the sandbox's loopback whatever its network is, and nothing of what passes goes through this
-process.
+process. Where that namespace has only part of the sandbox's network the agent connects instead.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import Final
 
 from sandboxes.host import netns, process
+from sandboxes.host.agent import questions
+from sandboxes.host.agent.reach import reach
 from sandboxes.host.calls import Call
-from sandboxes.host.daemon import Host
+from sandboxes.host.daemon import Host, Live
 from sandboxes.host.networks import PROXY_PORT
 from sandboxes.host.places import Slot
+from sandboxes.host.runtime import GVISOR
 from sandboxes.host.threads import in_thread
 from sandboxes.host.types import HostError
 
@@ -27,6 +30,7 @@ CONNECT_SECONDS: Final = 5.0
 _HIGHEST: Final = 65535
 _TABLE_BYTES: Final = 1024 * 1024
 _LISTENS: Final = "0A"
+_TABLES: Final = ("tcp", "tcp6")
 #: Servers that listen on ``localhost`` take one of the two, and nobody chooses which.
 _LOOPBACKS: Final = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 #: Addresses by which a listener can be reached on the loopback, as the kernel's tables write them.
@@ -48,6 +52,8 @@ def check_port(port: int) -> int:
 async def connect(slot: Slot, port: int) -> socket.socket:
     """A connection to what listens on ``port``. Raises ``HostError``: not_listening,
     not_answering, not_running."""
+    if slot.isolation == GVISOR:
+        return await _through_agent(slot, port)
     loop = asyncio.get_running_loop()
     for family, address in _LOOPBACKS:
         try:
@@ -61,8 +67,7 @@ async def connect(slot: Slot, port: int) -> socket.socket:
                 await loop.sock_connect(sock, (address, port))
         except TimeoutError as error:
             sock.close()
-            message = f"What listens on port {port} takes no connection; look whether it is stuck."
-            raise HostError("not_answering", message) from error
+            raise _not_answering(port) from error
         except OSError:
             sock.close()
         except BaseException:
@@ -70,18 +75,61 @@ async def connect(slot: Slot, port: int) -> socket.socket:
             raise
         else:
             return sock
-    raise HostError("not_listening", f"Nothing listens on port {port} in the sandbox.")
+    raise _not_listening(port)
 
 
-def listening(slot: Slot) -> list[int]:
-    """The ports that a connection from the loopback would reach, lowest first. Blocks."""
-    rows = [line for name in ("tcp", "tcp6") for line in _table(slot, name)[1:]]
-    if not slot.alive():  # what was read may be another process's
-        return []
+async def _through_agent(slot: Slot, port: int) -> socket.socket:
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            return await reach(slot.agent_socket, port)
+    except TimeoutError as error:
+        raise _not_answering(port) from error
+    except ConnectionRefusedError as error:
+        raise _not_listening(port) from error
+    except OSError as error:
+        message = f"The sandbox could not reach its port {port} ({error}); try again."
+        raise HostError("not_answering", message) from error
+
+
+def _not_answering(port: int) -> HostError:
+    message = f"What listens on port {port} takes no connection; look whether it is stuck."
+    return HostError("not_answering", message)
+
+
+def _not_listening(port: int) -> HostError:
+    return HostError("not_listening", f"Nothing listens on port {port} in the sandbox.")
+
+
+async def listening(host: Host, live: Live) -> list[int]:
+    """The ports that a connection from the loopback would reach, lowest first."""
+    slot = live.box.slot
+    if slot.isolation != GVISOR:
+        tables = await in_thread(host.threads, partial(_tables, slot))
+    elif live.pause.state is None:
+        tables = [await _table_inside(slot, name) for name in _TABLES]
+    else:  # nobody in there can be asked
+        tables = []
+    rows = [line for table in tables for line in table[1:]]
     fields = [row.split() for row in rows]
     local = [row[1].split(":") for row in fields if len(row) > 3 and row[3] == _LISTENS]
     found = {int(port, 16) for address, port in local if address in _REACHABLE}
     return sorted(found - {PROXY_PORT})
+
+
+def _tables(slot: Slot) -> list[list[str]]:
+    """Blocks."""
+    found = [_table(slot, name) for name in _TABLES]
+    return found if slot.alive() else []  # what was read may be another process's
+
+
+async def _table_inside(slot: Slot, name: str) -> list[str]:
+    """As its own kernel has it."""
+    try:
+        name = f"/proc/net/{name}"
+        found = await questions.peek(slot.agent_socket, name, limit=_TABLE_BYTES)
+    except HostError:
+        return []
+    return found.decode("ascii", "replace").splitlines()
 
 
 def _table(slot: Slot, name: str) -> list[str]:
@@ -114,8 +162,8 @@ async def _connect_port(host: Host, call: Call) -> None:
 
 
 async def _ports(host: Host, call: Call) -> None:
-    slot = host.found(call.sandbox_id).box.slot
-    await call.send({"ok": True, "ports": await in_thread(host.threads, partial(listening, slot))})
+    found = await listening(host, host.found(call.sandbox_id))
+    await call.send({"ok": True, "ports": found})
 
 
 CALLS: Final[Mapping[str, Callable[[Host, Call], Awaitable[None]]]] = {

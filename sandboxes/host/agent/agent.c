@@ -183,6 +183,7 @@ static void dispatch(struct connection *c, uint8_t type, struct reader *r)
     case REQ_QUIESCE: quiesce(c, r); break;
     case REQ_RELEASE: commands_release(c, r); break;
     case REQ_FORWARD: forward_open(c, r); break;
+    case REQ_CONNECT: forward_connect(c, r); break;
     case REQ_READ: case REQ_WRITE: case REQ_DELETE:
     case REQ_MKDIR: case REQ_MOVE: case REQ_STAT:
         if (c->follows || c->feeds || has_unsent(c))

@@ -52,6 +52,8 @@ enum request {
                          changes nothing */
     REQ_RELEASE = 12, /* in a copy of a sandbox: forget every command and let it run, what it writes unread */
     REQ_FORWARD = 13, /* u16 port, str name: the loopback's port leads to a socket in the host's folder */
+    REQ_CONNECT = 14, /* u16 port: OK once the loopback's port has taken a connection, which this one is
+                         from then on; ERROR (ECONNREFUSED when nothing listens) and the end otherwise */
     REQ_READ = 20,   /* u64 limit (0: none), u64 from, str path: META, then DATA or NAME frames, END */
     REQ_WRITE = 21,  /* u64 size, u32 mode and flags, str path, roots; READY, DATA from the host, END, META */
     REQ_DELETE = 22, /* str path, roots */
@@ -181,6 +183,7 @@ void dial_spent(struct connection *c);
 /* ---- forward.c ---------------------------------------------------------------------------- */
 
 void forward_open(struct connection *c, struct reader *r);
+void forward_connect(struct connection *c, struct reader *r);
 int file_operations(void); /* how many run in children that hold a connection each */
 void stop_listening(struct connection *last); /* and close every connection, this one last */
 void stay_private(bool wanted); /* whether nobody with our ids may look into this process */

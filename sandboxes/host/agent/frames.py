@@ -48,6 +48,7 @@ class Ask(IntEnum):
     QUIESCE = 11
     RELEASE = 12
     FORWARD = 13
+    CONNECT = 14
     READ = 20
     WRITE = 21
     DELETE = 22

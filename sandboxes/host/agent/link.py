@@ -36,7 +36,7 @@ class Link:
     async def connect(cls, path: Path) -> Link:
         """Connects, waiting a moment while the agent's backlog is full, or takes a call of its."""
         try:
-            sock = await (_called(path) if callers.calls(path) else _connected(path))
+            sock = await plain(path)
         except (OSError, TimeoutError) as error:
             raise lost("it does not answer") from error
         try:
@@ -98,6 +98,11 @@ class Link:
 
     def close(self) -> None:
         self._writer.close()
+
+
+async def plain(path: Path) -> socket.socket:
+    """What a link is made of. Raises ``OSError``, ``TimeoutError``."""
+    return await (_called(path) if callers.calls(path) else _connected(path))
 
 
 async def _called(path: Path) -> socket.socket:

@@ -77,6 +77,20 @@ async def forward(path: Path, *, port: int, name: str) -> None:
         await link.expect(Answer.OK, subject=f"port {port}")
 
 
+async def peek(path: Path, name: str, *, limit: int) -> bytes:
+    """What a file of the sandbox's has, at most so much of it, which no event tells of."""
+    found = bytearray()
+    async with linked(path) as link:
+        await link.send(Ask.READ, struct.pack("<QQ", 0, 0) + text(name))
+        await link.expect(Answer.META, subject=name)
+        while len(found) < limit:
+            kind, payload = await link.answer(subject=name)
+            if kind is not Answer.DATA:
+                break
+            found += payload
+    return bytes(found[:limit])
+
+
 async def quiesce(path: Path, *, bare: bool = False) -> None:
     """Every connection to the agent is closed on return, and none is taken until a new listener is
     handed to it (``sandboxes.host.door``). Raises ``HostError``, and then nothing is closed.

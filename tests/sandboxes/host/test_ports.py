@@ -10,7 +10,7 @@ import pytest
 
 from sandboxes.host.client import HostError
 from sandboxes.host.port_client import PortClient
-from tests.sandboxes.host.hosting import ACTOR, Make, Sandboxed
+from tests.sandboxes.host.hosting import ACTOR, Make, Sandboxed, both
 
 WAIT = 10
 #: Echoes what it is told on every address given, then the port.
@@ -53,6 +53,7 @@ async def echoed(sock: socket.socket, data: bytes) -> bytes:
     return answer
 
 
+@both
 @pytest.mark.parametrize("network", ["off", "restricted", "open"])
 async def test_what_listens_on_its_loopback_is_reached(make_sandbox: Make, network: str) -> None:
     sandbox = await make_sandbox(template="python-3.12-bare", network=network)
@@ -63,6 +64,7 @@ async def test_what_listens_on_its_loopback_is_reached(make_sandbox: Make, netwo
     assert await echoed(await connect(sandbox, 3000), data) == data
 
 
+@both
 async def test_localhost_may_mean_the_newer_protocol(make_sandbox: Make) -> None:
     """As it does to Node, and so to most servers of the front end's developers."""
     sandbox = await make_sandbox(template="python-3.12-bare")
@@ -70,6 +72,7 @@ async def test_localhost_may_mean_the_newer_protocol(make_sandbox: Make) -> None
     assert await echoed(await connect(sandbox, 5173), b"hello") == b"hello"
 
 
+@both
 async def test_it_is_that_sandboxs_port_and_no_other(make_sandbox: Make) -> None:
     one = await make_sandbox(template="python-3.12-bare")
     other = await make_sandbox(template="python-3.12-bare")
@@ -123,6 +126,7 @@ async def test_a_port_in_use_is_told_once(make_sandbox: Make) -> None:
     assert kinds.count("network.preview") == 1
 
 
+@both
 async def test_a_connection_ends_with_its_sandbox(make_sandbox: Make) -> None:
     sandbox = await make_sandbox(template="python-3.12-bare")
     await listens(sandbox, 3000, "127.0.0.1")

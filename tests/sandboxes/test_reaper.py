@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from datetime import UTC, datetime, timedelta
@@ -19,6 +18,7 @@ from sandboxes.models import Sandbox as Row
 from sandboxes.models import Status
 from sandboxes.reserving import sandbox_reserve
 from tests.cast import Cast
+from tests.machine import first_process
 from tests.stack import Stack
 from tests.waiting import until
 from timeline.events import SYSTEM
@@ -31,14 +31,6 @@ def on_host(stack: Stack) -> list[str]:
 
 def status(sandbox_id: str) -> str:
     return str(Row.objects.values_list("status", flat=True).get(id=sandbox_id))
-
-
-def first_process(stack: Stack, sandbox_id: str) -> int:
-    """Of a sandbox, as this machine counts."""
-    host = stack.layout.host
-    state = json.loads((host / "sandboxes" / sandbox_id / "state.json").read_bytes())
-    slot = json.loads((host / "slots" / state["slot"] / "slot.json").read_bytes())
-    return int(slot["identity"]["pid"])
 
 
 def test_what_never_got_to_run_is_given_up(stack: Stack, account: Cast) -> None:

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 from orkestr import PlanLimitError, Sandbox, SandboxNotReady, SnapshotCapReached
 
 from accounts.models import Plan
-from sandboxes.host.cgroups import Cgroups
 from sandboxes.models import Sandbox as Row
 from tests.cast import Cast
+from tests.machine import lose
 from tests.stack import Stack
 from tests.waiting import until
 from timeline.events import Event
@@ -357,7 +353,7 @@ def test_a_paused_one_outlives_the_machines_restart(stack: Stack, sandbox: Sandb
     counts = "n=0; while :; do n=$((n+1)); echo $n > new; mv new count; sleep 0.01; done"
     sandbox.exec(f"({counts}) >/dev/null 2>&1 & until [ -e count ]; do sleep 0.01; done")
     sandbox.pause()
-    lose(stack, sandbox)
+    lose(stack, [sandbox.id])
     assert sandbox.refresh().status == "paused"
     again = Sandbox.resume(sandbox.id)
     ticks = "was=$(cat count); until [ $(cat count) -gt $was ]; do sleep 0.01; done"
@@ -368,34 +364,7 @@ def test_one_whose_memory_is_gone_too_fails(stack: Stack, sandbox: Sandbox) -> N
     sandbox.pause()
     for memory in (stack.layout.host / "slots").glob("*/memory"):
         shutil.rmtree(memory)
-    lose(stack, sandbox)
+    lose(stack, [sandbox.id])
     until(lambda: sandbox.refresh().status == "failed", seconds=30, what="the row follows")
     with pytest.raises(SandboxNotReady, match="failed"):
         Sandbox.resume(sandbox.id)
-
-
-def lose(stack: Stack, sandbox: Sandbox) -> None:
-    """As a restart of the machine does."""
-    pid = first_process(stack, sandbox.id)
-    stack.kill("host")
-    psutil.Process(pid).send_signal(signal.SIGKILL)
-    thaw(pid)
-    until(lambda: not psutil.pid_exists(pid), what="it is gone")
-    stack.start("host")
-
-
-def first_process(stack: Stack, sandbox_id: str) -> int:
-    """Of a sandbox, as this machine counts."""
-    host = stack.layout.host
-    state = json.loads((host / "sandboxes" / sandbox_id / "state.json").read_bytes())
-    slot = json.loads((host / "slots" / state["slot"] / "slot.json").read_bytes())
-    return int(slot["identity"]["pid"])
-
-
-def thaw(pid: int) -> None:
-    """What is frozen does not die."""
-    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
-        _, controllers, group = line.split(":", 2)
-        if controllers in {"freezer", ""}:
-            cgroups = Cgroups()
-            cgroups.group(group).freezer.thaw()

@@ -19,8 +19,9 @@ from sandboxes.models import new_volume_id
 from sandboxes.webhooks.models import Delivery, Webhook
 from sandboxes.webhooks.signing import new_salt
 from tests.cast import Cast
+from tests.machine import first_process
 from tests.sandboxes.api.test_pausing import on_plan
-from tests.sandboxes.test_reaper import first_process, status
+from tests.sandboxes.test_reaper import status
 from tests.stack import Stack
 from tests.waiting import until
 from timeline.selectors import events_after

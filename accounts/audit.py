@@ -117,6 +117,14 @@ def _place(rows: QuerySet[AuditEntry], number: int) -> Cursor | None:
     return Cursor(*found) if found else None
 
 
+def audit_past(account_id: str, *, skip: int) -> Cursor | None:
+    """The place of an account's entry number ``skip``, the latest being 1; None without so many.
+
+    Of those passed over only the index is read.
+    """
+    return _place(_of(account_id), skip)
+
+
 def audit_newest(account_id: str) -> Cursor | None:
     """The place of an account's latest entry."""
     found = _of(account_id).values_list("at", "id").first()

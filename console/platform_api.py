@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from ninja import NinjaAPI, Query
 from pydantic import BaseModel, Field
 
+from accounts.audit import AuditFilter, AuditPage, Cursor, audit_page, audit_past
 from accounts.database import in_database
 from accounts.devices import (
     INTERVAL_SECONDS,
@@ -21,7 +22,7 @@ from accounts.devices import (
 from accounts.models import Account, AuditEntry, Token
 from accounts.origin import origin_of
 from accounts.policy import USUAL_SCOPES, Principal, Scope, allows
-from accounts.selectors import audit_of, tokens_of
+from accounts.selectors import tokens_of
 from accounts.services import Invalid, Minted, token_mint, token_revoke
 from sandboxes.api import errors
 from sandboxes.api.access import ApiRequest, Bearer
@@ -29,6 +30,7 @@ from sandboxes.api.api import JsonParser
 from sandboxes.api.errors import Answer, failure
 from sandboxes.api.replies import nothing, reply
 from sandboxes.api.schemas import Body
+from sandboxes.errors import InvalidRequest
 
 _ANY: Final = Bearer(None)
 _PAGE_MAX: Final = 200
@@ -54,10 +56,11 @@ class TokenIn(Body):
 
 
 class ActivityQuery(BaseModel):
-    """Which part of the audit record."""
+    """Which part of the audit record: the command line counts, ``cursor`` reaches any depth."""
 
     skip: int = Field(0, ge=0, le=100_000)
     limit: int = Field(30, ge=1, le=_PAGE_MAX)
+    cursor: str | None = None
 
 
 api: Final = NinjaAPI(
@@ -163,10 +166,28 @@ async def delete_current(request: ApiRequest) -> HttpResponse:
 
 @api.get("/v1/activity", auth=Bearer(Scope.AUDIT_READ))
 async def activity(request: ApiRequest, query: Query[ActivityQuery]) -> HttpResponse:
-    """The account's audit record, newest first."""
-    rows = audit_of(request.auth.principal.account_id)[query.skip : query.skip + query.limit]
-    found = [_entry_json(entry) for entry in await in_database(list, rows)]
-    return reply({"activity": found})
+    """The account's audit record, newest first; `next_cursor` is where an older page begins."""
+    page = await in_database(_activity, request.auth.principal.account_id, query)
+    older = str(page.older) if page.older else None
+    return reply({"activity": [_entry_json(one) for one in page.entries], "next_cursor": older})
+
+
+def _activity(account_id: str, query: ActivityQuery) -> AuditPage:
+    """A page by keyset, wherever it begins. Raises ``InvalidRequest``."""
+    before = None
+    if query.cursor is not None:
+        before = Cursor.parse(query.cursor)
+        if before is None or query.skip:
+            raise InvalidRequest(
+                "cursor is one that the page before gave out, and stands without skip."
+            )
+    elif query.skip:
+        before = audit_past(account_id, skip=query.skip)
+        if before is None:
+            return AuditPage()
+    return audit_page(
+        account_id=account_id, narrowed=AuditFilter(), before=before, size=query.limit
+    )
 
 
 async def _revoke(request: ApiRequest, token_id: str) -> HttpResponse:

@@ -13,7 +13,7 @@ from accounts.devices import REQUESTS, device_approve, device_refuse, device_sta
 from accounts.models import DeviceLogin, Token
 from accounts.origin import Origin
 from accounts.policy import USUAL_SCOPES, Principal
-from accounts.services import member_add
+from accounts.services import audit_record, member_add
 from console.platform_api import api
 from sandboxes.api.access import Bearer
 from tests.cast import Cast
@@ -170,3 +170,34 @@ def test_a_token_gives_away_no_more_than_it_has(
     assert child.created_by == account.owner
     foreign.token.refresh_from_db()
     assert foreign.token.revoked_at is None
+
+
+def test_the_activity_pages_by_cursor_and_by_count(stack: Stack, account: Cast) -> None:
+    for number in range(7):
+        audit_record(principal=account.principal(), action=f"test.{number}")
+    headers = {"Authorization": f"Bearer {account.mint().text}"}
+
+    def page(**query: object) -> dict[str, Any]:
+        answer = httpx.get(f"{stack.url}/api/v1/activity", params=query, headers=headers)  # type: ignore[arg-type]
+        assert answer.status_code == 200, answer.text
+        body: dict[str, Any] = answer.json()
+        return body
+
+    whole = [entry["id"] for entry in page(limit=200)["activity"]]
+    assert len(whole) >= 8
+    read: list[int] = []
+    cursor: dict[str, object] = {}
+    while True:
+        found = page(limit=3, **cursor)
+        read += [entry["id"] for entry in found["activity"]]
+        if found["next_cursor"] is None:
+            break
+        cursor = {"cursor": found["next_cursor"]}
+    assert read == whole
+    assert [entry["id"] for entry in page(skip=4, limit=2)["activity"]] == whole[4:6]
+    assert page(skip=len(whole))["activity"] == []
+    assert page(skip=100_000) == {"activity": [], "next_cursor": None}
+    for wrong in ({"cursor": "nonsense"}, {"cursor": "1-2", "skip": 1}):
+        answer = httpx.get(f"{stack.url}/api/v1/activity", params=wrong, headers=headers)  # type: ignore[arg-type]
+        assert answer.status_code == 422
+        assert "cursor is one that the page before gave out" in answer.json()["detail"]

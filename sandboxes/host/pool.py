@@ -26,8 +26,9 @@ _RETRY_SECONDS = 5.0
 QUIET_SECONDS = 0.25
 #: Most of a class whose kernel takes some of a processor even while nothing runs in it.
 _BUSY = 2
-#: It does not wait when less than this part of what should be ready is left.
-_SHORT = 8
+#: It does not wait when no more than this part of what should be ready is left: 3 of the usual 56,
+#: so that fifty at once have the processors to themselves.
+_SHORT = 16
 
 log = logging.getLogger(__name__)
 

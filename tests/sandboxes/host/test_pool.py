@@ -134,7 +134,7 @@ async def test_a_burst_has_the_machine_until_little_is_left(tmp_path: Path) -> N
     maker = FakeMaker()
     async with pooled(maker, tmp_path, ready=16, quiet_seconds=3600) as pool:
         await eventually(partial(has_made, maker, 16))
-        for left in range(15, 2, -1):
+        for left in range(15, 1, -1):
             await pool.take(wanted)
             for _ in range(10):
                 await asyncio.sleep(0)

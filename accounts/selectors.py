@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db.models import Count, QuerySet
 
-from accounts.models import Account, AuditEntry, Membership, Plan, Size, Token, User
+from accounts.models import Account, Membership, Plan, Size, Token, User
 from accounts.policy import ROLE_SCOPES, TOKEN_ROLE, Principal
 from timeline.events import Actor
 
@@ -62,11 +62,6 @@ def token_names(account_id: str, *, most: int = 200) -> list[tuple[str, str]]:
     """The newest tokens of an account, revoked ones too: id and name."""
     rows = Token.objects.filter(account_id=account_id).order_by("-created_at", "-id")
     return list(rows.values_list("id", "name")[:most])
-
-
-def audit_of(account_id: str) -> QuerySet[AuditEntry]:
-    """An account's audit record, newest first."""
-    return AuditEntry.objects.filter(account_id=account_id).order_by("-at", "-id")
 
 
 def plan_of(account_id: str) -> Plan:

@@ -8,9 +8,8 @@ from decimal import Decimal
 import pytest
 from django.utils import timezone
 
-from accounts.models import Plan
+from accounts.models import AuditEntry, Plan
 from accounts.policy import Forbidden
-from accounts.selectors import audit_of
 from sandboxes.errors import InvalidRequest, PlanLimit, SandboxNotFound, WrongState
 from sandboxes.host.types import HostError
 from sandboxes.limits import SandboxRequest
@@ -222,7 +221,7 @@ def test_a_viewer_changes_nothing(account: Cast) -> None:
 
 def test_what_a_person_makes_is_on_the_audit_record(account: Cast) -> None:
     sandbox = reserve(account)
-    entry = audit_of(account.account.id).get(action="sandbox.created")
+    entry = AuditEntry.objects.get(account=account.account, action="sandbox.created")
     assert (entry.target, entry.after["template"]) == (sandbox.id, "python-3.12")
 
 

@@ -60,6 +60,8 @@ class Forks:
         lost = "The template was built anew since."
         if spec.volume:
             lost = "A fork with a volume begins with the files alone."
+        elif shape.outside:
+            lost = "A fork whose connections are the machine's own begins with the files alone."
         elif _are_there(layers):
             try:
                 return Forked(await self._restore(spec, replace(shape, layers=layers), fork), "")

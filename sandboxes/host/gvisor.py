@@ -14,7 +14,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from typing import Any
 from sandboxes.host import mounts, oci, seccomp
 from sandboxes.host.agent import callers
 from sandboxes.host.oci import AGENT_PATH, Bundle
-from sandboxes.host.runtime import GVISOR, START_SECONDS, Ready, View
+from sandboxes.host.runtime import GVISOR, MEMORY_SECONDS, START_SECONDS, Restore, View
 from sandboxes.host.types import HostError
 
 #: Where the agent finds the host's sockets; it hides the place before anything else runs.
@@ -31,11 +31,14 @@ _CALLS = "calls"
 _NETWORK = "orkestr.network"
 _FLAGS = ("--platform=systrap", "--overlay2=none", "--host-uds=open", "--oci-seccomp")
 #: gVisor mounts a /tmp of its own, in memory, over an empty one. The agent removes this file.
-_KEEPS_TMP = "tmp/.agent"
+_KEEPS_TMP = ".agent"
 #: Threads of the kernel itself, and for each of the sandbox's own tasks: a bound that only a broken
 #: kernel meets. What the sandbox may start is limited inside (``dial.c``).
 _KERNEL_THREADS, _THREADS_EACH = 512, 4
 _END_SECONDS = 5.0
+_PID = "runsc.pid"
+#: Lines of a complaint that say where in its code it was.
+_TRACE = re.compile(r"goroutine |\s|$")
 
 
 class Runsc:
@@ -86,17 +89,22 @@ class Runsc:
         callers.expect(agent_socket, owner=owner)
 
     def start(self, container_id: str, bundle: Path, *, listener: int) -> int:
-        self.root.mkdir(mode=0o700, exist_ok=True)
-        (bundle / "rootfs" / _KEEPS_TMP).touch()
-        network = json.loads((bundle / "config.json").read_text())["annotations"][_NETWORK]
-        pid_file = bundle / "runsc.pid"
-        options = [f"--network={network}", f"--log={os.devnull}"]
-        run = ["run", "--detach", f"--pid-file={pid_file}", f"--bundle={bundle}", container_id]
-        if complaint := self._run([*options, *run]):
+        if complaint := self._begin(container_id, bundle, ["run"]):
             raise HostError("internal", f"The sandbox could not be started: {complaint}")
-        return int(pid_file.read_text())
+        return int((bundle / _PID).read_text())
 
-    def _run(self, words: list[str]) -> str:
+    def _begin(self, container_id: str, bundle: Path, how: list[str]) -> str:
+        """What it complained about, as ``_run``."""
+        self.root.mkdir(mode=0o700, exist_ok=True)
+        _keep_tmp(bundle / "rootfs")
+        network = json.loads((bundle / "config.json").read_text())["annotations"][_NETWORK]
+        options = [f"--network={network}", f"--log={os.devnull}"]
+        where = ["--detach", f"--pid-file={bundle / _PID}", f"--bundle={bundle}"]
+        return self._run([*options, *how, *where, container_id])
+
+    def _run(
+        self, words: list[str], *, passed: Sequence[int] = (), seconds: float = START_SECONDS
+    ) -> str:
         """What it complained about; empty when it did as told."""
         if self.program is None:
             raise HostError("isolation_unavailable", self._reason)
@@ -106,14 +114,16 @@ class Runsc:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=said,
-                timeout=START_SECONDS,
+                pass_fds=passed,
+                timeout=seconds,
                 check=False,
             )
             said.seek(0)
             lines = said.read().decode(errors="replace").strip().splitlines()
         if done.returncode == 0:
             return ""
-        return lines[-1] if lines else f"runsc ended with status {done.returncode}."
+        told = [line for line in lines if not _TRACE.match(line)]
+        return told[0].rstrip(": ")[:300] if told else f"runsc ended with status {done.returncode}."
 
     def view(self, container_id: str, pid: int) -> View:
         """The server of its files: the kernel itself has none."""
@@ -126,15 +136,42 @@ class Runsc:
         return {}
 
     def memory_trouble(self) -> str | None:
-        return "Sandboxes of gVisor keep their memory in the machine alone."
+        return self.trouble()
+
+    def hold(self, container_id: str) -> None:
+        """Its kernel has to run to be written down, and then no program may."""
+        if complaint := self._run(["pause", container_id]):
+            raise HostError("internal", f"its kernel does not stand still ({complaint})")
+
+    def let_go(self, container_id: str) -> None:
+        self._run(["resume", container_id])
+
+    @property
+    def works_frozen(self) -> bool:
+        return False
+
+    def reunite(self, agent_socket: Path, pid: int) -> bool:
+        callers.rejoin(agent_socket)
+        return True
 
     def checkpoint(self, container_id: str, folder: Path, *, lock: int) -> None:
-        raise HostError("internal", str(self.memory_trouble()))
+        images = folder / "images"
+        images.mkdir(mode=0o700)
+        command = ["checkpoint", "--leave-running", "--compression=none"]
+        command += [f"--image-path={images}", container_id]
+        if complaint := self._run(command, passed=(lock,), seconds=MEMORY_SECONDS):
+            raise HostError("internal", complaint)
 
-    def restore(
-        self, container_id: str, bundle: Path, *, folder: Path, base: int, ready: Ready
-    ) -> int:
-        raise HostError("memory_lost", str(self.memory_trouble()))
+    def restore(self, container_id: str, bundle: Path, restore: Restore) -> int:
+        """``ready`` comes after its programs have begun to run: nothing holds them before."""
+        with self.meeting(restore.agent_socket, bundle, owner=restore.base):
+            how = ["restore", f"--image-path={restore.folder / 'images'}"]
+            if complaint := self._begin(container_id, bundle, how):
+                raise HostError("memory_lost", complaint)
+        pid = int((bundle / _PID).read_text())
+        _drop_tmp(bundle / "rootfs")
+        restore.ready(pid)
+        return pid
 
     def forget(self, container_id: str) -> None:
         """Its server of files ends with it, and was this process's child if this one started it."""
@@ -155,6 +192,27 @@ class Runsc:
         with suppress(OSError, ValueError, KeyError, TypeError):
             return int(json.loads(path.read_text())["goferPid"])
         return None
+
+
+def _keep_tmp(rootfs: Path) -> None:
+    """Follows no link: a fork's files are what its source made of them."""
+    with suppress(OSError), _tmp(rootfs) as tmp:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        os.close(os.open(_KEEPS_TMP, flags, 0o644, dir_fd=tmp))
+
+
+def _drop_tmp(rootfs: Path) -> None:
+    with suppress(OSError), _tmp(rootfs) as tmp:
+        os.unlink(_KEEPS_TMP, dir_fd=tmp)
+
+
+@contextmanager
+def _tmp(rootfs: Path) -> Iterator[int]:
+    fd = os.open(rootfs / "tmp", os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def _spare_agent() -> dict[str, Any]:

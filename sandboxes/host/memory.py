@@ -11,12 +11,13 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sandboxes.host import disks, mounts
 from sandboxes.host.places import Fork, Slot
+from sandboxes.host.runtime import RUNC
 from sandboxes.host.slots import SlotMaker
 from sandboxes.host.types import HostError
 
@@ -48,7 +49,29 @@ class Memory:
         Its agent's memory counts as the machine's own then, and nobody may look into it who is in
         the sandbox's user namespace, as CRIU is when it looks at the namespaces.
         """
-        return self._maker.was_restored(slot.name)
+        return slot.isolation == RUNC and self._maker.was_restored(slot.name)
+
+    def hold(self, slot: Slot) -> None:
+        """Have a slot's processes stand still as writing them takes it. Raises ``HostError``."""
+        self._maker.runtimes[slot.isolation].hold(slot.name)
+
+    def let_go(self, slot: Slot) -> None:
+        """Have a slot that runs again go on, with its agent in reach. Raises ``HostError``."""
+        runtime = self._maker.runtimes[slot.isolation]
+        runtime.let_go(slot.name)
+        runtime.reunite(slot.agent_socket, slot.identity.pid)
+
+    @contextmanager
+    def _awake(self, slot: Slot) -> Iterator[None]:
+        """For a runtime whose own kernel has to run meanwhile, though no program does."""
+        if self._maker.runtimes[slot.isolation].works_frozen:
+            yield
+            return
+        slot.group.freezer.thaw()
+        try:
+            yield
+        finally:
+            slot.group.freezer.freeze()
 
     def write(self, slot: Slot) -> None:
         """Keep a frozen slot's memory, and its disk as it is now. Raises ``HostError``."""
@@ -66,8 +89,9 @@ class Memory:
             scratch.mkdir(mode=0o700)
             with (scratch / "lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                runtime = self._maker.runtimes[slot.isolation]
-                runtime.checkpoint(slot.name, scratch, lock=lock.fileno())
+                with self._awake(slot):
+                    runtime = self._maker.runtimes[slot.isolation]
+                    runtime.checkpoint(slot.name, scratch, lock=lock.fileno())
             scratch.rename(folder)
         except (OSError, HostError) as error:
             shutil.rmtree(scratch, ignore_errors=True)

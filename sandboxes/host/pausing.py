@@ -24,6 +24,7 @@ from sandboxes.host.agent import gate, questions
 from sandboxes.host.box import Box
 from sandboxes.host.memory import Memory
 from sandboxes.host.paused import Paused
+from sandboxes.host.runtime import GVISOR
 from sandboxes.host.threads import in_thread
 from sandboxes.host.types import HostError
 from sandboxes.host.volumes import write_out
@@ -176,6 +177,8 @@ class Pause:
 
     async def _part(self) -> str:
         """Have the agent close what leads out of it; why it cannot, or an empty string."""
+        if self._box.slot.isolation == GVISOR and self._box.spec.network == "open":
+            return "Its connections are the machine's own."
         look = partial(self._memory.trouble, self._box.slot)
         if trouble := await in_thread(self._threads, look):
             return trouble
@@ -189,6 +192,10 @@ class Pause:
         except (HostError, TimeoutError) as error:
             log.info("The agent of %s cannot be quiet: %s", self._box.sandbox_id, error)
             return "A file is being transferred, or the agent does not answer."
+        try:
+            await in_thread(self._threads, partial(self._memory.hold, self._box.slot))
+        except HostError as error:
+            return f"The processes cannot be written to disk ({error.message})."
         return ""
 
     async def _quiesce(self) -> None:
@@ -291,7 +298,7 @@ class Pause:
         if dropped.is_dir():
             self._threads.submit(shutil.rmtree, dropped, ignore_errors=True)
         if self._is_apart:
-            door.enter(slot.identity.pid, slot.agent_socket)
+            self._memory.let_go(slot)
             self._is_apart = False
 
     def _enter_first(self) -> None:

@@ -51,6 +51,20 @@ class View:
         return f"/proc/{self.pid}/root{self.root}{inside}"
 
 
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """What a container is restored from. ``base`` is the machine's id behind its 0.
+
+    ``ready`` is called with PID 1's id when everything is there and, with runc, nothing runs yet;
+    it runs only if that returns.
+    """
+
+    folder: Path
+    agent_socket: Path
+    base: int
+    ready: Ready
+
+
 class Runtime(Protocol):
     """Starts and forgets containers. Every method blocks; none is called in the event loop."""
 
@@ -87,21 +101,30 @@ class Runtime(Protocol):
     def memory_trouble(self) -> str | None:
         """Why it cannot write memory to disk here, as a sentence; None when it can."""
 
+    def hold(self, container_id: str) -> None:
+        """Have it stand still, where that takes more than the freezer. Raises ``HostError``."""
+
+    def let_go(self, container_id: str) -> None:
+        """Have them go on; nothing happens to those that were not held."""
+
+    @property
+    def works_frozen(self) -> bool:
+        """Whether ``checkpoint`` needs nothing of the container to run, but for ``hold``."""
+
+    def reunite(self, agent_socket: Path, pid: int) -> bool:
+        """Reach an agent again that has hung up; False when it never did. Raises ``HostError``."""
+
     def checkpoint(self, container_id: str, folder: Path, *, lock: int) -> None:
-        """Write processes and memory of a frozen container, which stays frozen, into ``folder``.
+        """Write processes and memory of a container that stands still into ``folder``.
 
         No socket of it may lead out. ``lock`` is a descriptor that stays open as long as anything
         works on it, whatever becomes of this process. Raises ``HostError``.
         """
 
-    def restore(
-        self, container_id: str, bundle: Path, *, folder: Path, base: int, ready: Ready
-    ) -> int:
+    def restore(self, container_id: str, bundle: Path, restore: Restore) -> int:
         """Run a bundle with the processes of a checkpoint; PID 1's id on this machine.
 
-        ``base`` is the machine's id behind its 0. ``ready`` is called when everything is there and
-        nothing runs yet; it runs only if that returns. Raises ``HostError``: memory_lost when the
-        checkpoint cannot be restored.
+        Raises ``HostError``: memory_lost when the checkpoint cannot be restored.
         """
 
     def forget(self, container_id: str) -> None:
@@ -202,6 +225,19 @@ class Runc:
     def memory_trouble(self) -> str | None:
         return self._criu.trouble() if self._criu else "CRIU is not set up."
 
+    def hold(self, container_id: str) -> None:
+        """The freezer is enough."""
+
+    def let_go(self, container_id: str) -> None:
+        """The freezer was enough."""
+
+    @property
+    def works_frozen(self) -> bool:
+        return True
+
+    def reunite(self, agent_socket: Path, pid: int) -> bool:
+        return door.enter(pid, agent_socket)
+
     def checkpoint(self, container_id: str, folder: Path, *, lock: int) -> None:
         images, work = folder / "images", folder / "work"
         for path in (images, work):
@@ -212,18 +248,16 @@ class Runc:
         if _wait(child, MEMORY_SECONDS) != 0:
             raise HostError("internal", complaint(work / "dump.log"))
 
-    def restore(
-        self, container_id: str, bundle: Path, *, folder: Path, base: int, ready: Ready
-    ) -> int:
+    def restore(self, container_id: str, bundle: Path, restore: Restore) -> int:
         trouble = self.memory_trouble()
         if self._criu is None or trouble:
             raise HostError("memory_lost", trouble or "CRIU is not set up.")
-        with self._criu.restoring(folder / "images", base=base) as restoring:
+        with self._criu.restoring(restore.folder / "images", base=restore.base) as restoring:
             pid_file, log = bundle / "runc.pid", bundle / "runc.log"
             command = ["restore", "--detach", *_KEPT, "--image-path", str(restoring.images)]
             command += ["--work-path", str(restoring.folder), "--pid-file", str(pid_file)]
             child = self._spawn(log, [*command, "--bundle", str(bundle), container_id])
-            status = _wait(child, MEMORY_SECONDS, partial(restoring.pass_gate, ready=ready))
+            status = _wait(child, MEMORY_SECONDS, partial(restoring.pass_gate, ready=restore.ready))
             if status != 0:
                 reason = complaint(restoring.folder / "restore.log")
                 raise HostError("memory_lost", f"{reason} ({_last_message(log)})")

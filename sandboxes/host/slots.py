@@ -20,13 +20,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sandboxes.host import disks, door, ghosts, leftovers, mounts, oci, process
+from sandboxes.host import disks, ghosts, leftovers, mounts, oci, process
 from sandboxes.host.agent import callers
 from sandboxes.host.cgroups import Cgroups, Group
 from sandboxes.host.ids import SLOTS, Ids
 from sandboxes.host.places import Fork, Places, Shape, Slot
 from sandboxes.host.process import Identity
-from sandboxes.host.runtime import RUNC, Runtime
+from sandboxes.host.runtime import RUNC, Restore, Runtime
 from sandboxes.host.types import HostError
 
 _AGENT_SECONDS = 10.0
@@ -137,10 +137,9 @@ class SlotMaker:
 
         base, path = self.ids.base(site.index), self._socket(site.name)
         try:
-            pid = self.runtimes[site.shape.isolation].restore(
-                site.name, site.bundle, folder=memory, base=base, ready=restored
-            )
-            if not made or made[0].identity.pid != pid or not door.enter(pid, path):
+            runtime = self.runtimes[site.shape.isolation]
+            pid = runtime.restore(site.name, site.bundle, Restore(memory, path, base, restored))
+            if not made or made[0].identity.pid != pid or not runtime.reunite(path, pid):
                 _not_restored()
             self._restored(site.name).touch()
             _greet(path)

@@ -177,6 +177,7 @@ struct connection *connection_new(int fd); /* NULL when there are too many; fd i
 /* Keep the folder with the host's sockets, hide it from all others, and give up the right to mount. */
 bool dial_open(const char *folder, const char *most_processes);
 int dial(const char *name); /* a connection to a socket of the host's, or -1 */
+bool dials(void);           /* whether the host is called, instead of listening for it */
 int64_t dial_tick(void);    /* keeps spare connections; ms until it should be called again, or -1 */
 void dial_spent(struct connection *c);
 
@@ -184,6 +185,7 @@ void dial_spent(struct connection *c);
 
 void forward_open(struct connection *c, struct reader *r);
 void forward_connect(struct connection *c, struct reader *r);
+int forward_count(void); /* of connections that pass through */
 int file_operations(void); /* how many run in children that hold a connection each */
 void stop_listening(struct connection *last); /* and close every connection, this one last */
 void stay_private(bool wanted); /* whether nobody with our ids may look into this process */

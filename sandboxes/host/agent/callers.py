@@ -17,6 +17,8 @@ _NAME = "agent"
 _BACKLOG = 512
 #: Of the sockets here, by the path that the agent would listen at if it could.
 _listeners: dict[Path, socket.socket] = {}
+#: Owners of those that are to find nobody until ``rejoin``.
+_apart: dict[Path, int] = {}
 
 
 def folder_of(agent_socket: Path) -> Path:
@@ -72,6 +74,21 @@ def await_call(agent_socket: Path, *, seconds: float) -> socket.socket:
     return sock
 
 
+def part(agent_socket: Path) -> None:
+    """Have its calls be in vain, those that wait included. Twice is fine."""
+    sock = _listeners.get(agent_socket)
+    if sock is not None:
+        _apart[agent_socket] = folder_of(agent_socket).stat().st_uid
+        stop(agent_socket)
+
+
+def rejoin(agent_socket: Path) -> None:
+    """Take its calls again, if they were in vain."""
+    owner = _apart.pop(agent_socket, None)
+    if owner is not None:
+        expect(agent_socket, owner=owner)
+
+
 def stop(agent_socket: Path) -> None:
     """Expect no more calls. The agent goes on trying, so a next host can expect them again."""
     sock = _listeners.pop(agent_socket, None)
@@ -81,5 +98,6 @@ def stop(agent_socket: Path) -> None:
 
 def remove(agent_socket: Path) -> None:
     """Expect no more calls, ever."""
+    _apart.pop(agent_socket, None)
     stop(agent_socket)
     shutil.rmtree(folder_of(agent_socket), ignore_errors=True)

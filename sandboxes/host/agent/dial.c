@@ -86,6 +86,8 @@ bool dial_open(const char *path, const char *most_processes)
     return folder >= 0 && limit_processes(path, most_processes) && cover(path) && drop_mounting();
 }
 
+bool dials(void) { return folder >= 0; }
+
 int dial(const char *name)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};

@@ -37,6 +37,8 @@ struct port {
 static struct port *ports;
 static int tunnel_count;
 
+int forward_count(void) { return tunnel_count; }
+
 static void tunnel_close(struct half *h)
 {
     struct half *near = h < h->other ? h : h->other;

@@ -6,6 +6,7 @@ import struct
 from contextlib import suppress
 from pathlib import Path
 
+from sandboxes.host.agent import callers
 from sandboxes.host.agent.frames import (
     PROTOCOL_VERSION,
     Answer,
@@ -99,11 +100,15 @@ async def quiesce(path: Path, *, bare: bool = False) -> None:
     until then: only while none of them runs.
     """
     link = await Link.connect(path)
+    callers.part(path)
     try:
         await link.send(Ask.QUIESCE, b"\1" if bare else b"")
         await link.expect(Answer.OK, subject="its connections")
         with suppress(HostError):
             await link.answer(subject="the end")  # hangs up, last of all
+    except BaseException:
+        callers.rejoin(path)
+        raise
     finally:
         link.close()
 

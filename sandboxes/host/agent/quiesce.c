@@ -31,7 +31,9 @@ static bool door_open(void)
     return false;
 }
 
-/* The answer is sent before the connection it goes to is closed with all others.
+/* An agent that calls the host goes on calling, in vain until the host listens again.
+ *
+ * The answer is sent before the connection it goes to is closed with all others.
  *
  * Memory that was restored belongs to the machine as the kernel sees it, so whoever writes it to disk
  * once more and is in the sandbox's user namespace can look at it only if everybody with our ids can.
@@ -41,9 +43,9 @@ void quiesce(struct connection *c, struct reader *r)
     bool bare = r->at != r->end && get_u8(r);
     if (r->bad || r->at != r->end)
         send_error(c, STAGE_REQUEST, EINVAL);
-    else if (file_operations())
+    else if (file_operations() || forward_count())
         send_error(c, STAGE_FILE, EBUSY);
-    else if (!door_open())
+    else if (!dials() && !door_open())
         send_error(c, STAGE_REQUEST, errno);
     else {
         send_ok(c);

@@ -36,10 +36,10 @@ n=0; while :; do n=$((n+1)); echo $n; cat /dev/fd/5 > s; mv s seen; sleep 0.02; 
 """
 
 
-async def begun(machine: HostProcess) -> Sandboxed:
-    """A sandbox in which ``BUSY`` runs."""
-    sandbox = await created(machine)
-    request = command(BUSY, timeout_seconds=0, background=True)
+async def begun(machine: HostProcess, text: str = BUSY, **changes: object) -> Sandboxed:
+    """A sandbox in which ``text`` runs, which counts."""
+    sandbox = await created(machine, **changes)
+    request = command(text, timeout_seconds=0, background=True)
     client = BackgroundClient(str(machine.socket))
     await client.background_start(sandbox.id, request, actor=ACTOR)
     await asyncio.to_thread(

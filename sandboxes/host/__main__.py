@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import ctypes
-import fcntl
 import gc
 import json
 import logging
@@ -31,6 +30,7 @@ from sandboxes.host.criu import Criu
 from sandboxes.host.daemon import Host
 from sandboxes.host.gvisor import Runsc
 from sandboxes.host.images.store import Store
+from sandboxes.host.locks import try_lock
 from sandboxes.host.places import Places
 from sandboxes.host.runtime import Runc, Runtime
 from sandboxes.host.server import Server
@@ -118,10 +118,8 @@ def _prepare(settings: Settings) -> int | None:
         return None
     settings.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = os.open(settings.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        log.error("Another sandbox host uses %s; stop it first.", settings.directory)  # noqa: TRY400
+    if not try_lock(lock):
+        log.error("Another sandbox host uses %s; stop it first.", settings.directory)
         return None
     try:
         agent = build(settings.agent)
@@ -212,19 +210,11 @@ def _has_left(settings: Settings) -> bool:
     """Whether a host that was told to end is gone, with the slots it kept ready, in time."""
     deadline = time.monotonic() + _LEAVE_SECONDS
     with (settings.directory / "lock").open() as lock:
-        while not _free(lock.fileno()):
+        while not try_lock(lock.fileno()):
             if time.monotonic() > deadline:
                 log.error("The sandbox host did not end within %d s.", _LEAVE_SECONDS)
                 return False
             time.sleep(_LOOK_SECONDS)
-    return True
-
-
-def _free(lock: int) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
     return True
 
 

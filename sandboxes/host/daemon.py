@@ -9,7 +9,7 @@ import time
 from collections import ChainMap
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -23,27 +23,26 @@ from sandboxes.host.box import (
     snapshot_event,
 )
 from sandboxes.host.client import CreateSpec, IsolationInfo, TemplateInfo
-from sandboxes.host.code.interpreter import TEMPLATES, Interpreter
-from sandboxes.host.commands import Commands
+from sandboxes.host.code.interpreter import TEMPLATES
 from sandboxes.host.connections import Connections
+from sandboxes.host.creating import Creating
 from sandboxes.host.egress.policy import Rule
 from sandboxes.host.files import Files
-from sandboxes.host.forks import Forked, Forks
-from sandboxes.host.images.store import NAMES, Store, Template, TemplateError
+from sandboxes.host.forks import Forks
+from sandboxes.host.images.store import NAMES, Store, TemplateError
 from sandboxes.host.limits import LimitWatch
+from sandboxes.host.live import Live
 from sandboxes.host.memory import Memory
 from sandboxes.host.metering import Metering
 from sandboxes.host.paused import Paused
 from sandboxes.host.pausing import Pause, Wake
-from sandboxes.host.places import Shape, Slot
+from sandboxes.host.places import Slot
 from sandboxes.host.pool import Pool
 from sandboxes.host.previews import Told
-from sandboxes.host.runtime import GVISOR
 from sandboxes.host.sleepers import Sleeper, Sleepers
 from sandboxes.host.slots import SlotMaker
 from sandboxes.host.snapshots import Captured, Snapshots
 from sandboxes.host.terminals.recording import prune
-from sandboxes.host.terminals.terminals import Terminals
 from sandboxes.host.threads import in_thread
 from sandboxes.host.types import HostError
 from sandboxes.host.volumes import Volumes
@@ -60,34 +59,6 @@ _REMOVE_SECONDS = 15.0
 _THREADS = 8
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True, eq=False)
-class Live:
-    """A sandbox that runs or is paused, with all that serves it.
-
-    ``end`` is set once it is being ended.
-    """
-
-    box: Box
-    work: Work
-    files: Files
-    limits: LimitWatch
-    pause: Pause
-    previews: Told
-    end: asyncio.Task[None] | None = None
-
-    @property
-    def commands(self) -> Commands:
-        return self.work.commands
-
-    @property
-    def terminals(self) -> Terminals:
-        return self.work.terminals
-
-    @property
-    def code(self) -> Interpreter:
-        return self.work.code
 
 
 class Host:
@@ -107,13 +78,13 @@ class Host:
         self.snapshots = Snapshots(maker, self.memory)
         self.volumes = Volumes(maker)
         self._live: dict[str, Live] = {}
-        self._creating: dict[str, None] = {}
+        self._begun: dict[str, None] = {}
         #: Ids of sandboxes that are here or being made, as of whenever it is looked at.
-        self.known = ChainMap[str, object](self._live, self._creating)  # type: ignore[arg-type]
+        self.known = ChainMap[str, object](self._live, self._begun)  # type: ignore[arg-type]
         self._tasks: set[asyncio.Task[None]] = set()
         self._retired = endings.Retired(shipper)
         self.connections = Connections(maker.places, maker.ids)
-        self._forks = Forks(maker, self.snapshots, self.connections, self._making)
+        forks = Forks(maker, self.snapshots, self.connections, self._making)
         self.sleepers = Sleepers(maker, self.memory, self.connections, self.volumes, self._making)
         self._removals: set[asyncio.Task[None]] = set()
         self._pool = Pool(
@@ -122,6 +93,15 @@ class Host:
             ready=ready,
             memory=maker.places.directory / "shapes.json",
             room=self.has_room,
+        )
+        self._creating = Creating(
+            maker=maker,
+            store=store,
+            pool=self._pool,
+            forks=forks,
+            connections=self.connections,
+            volumes=self.volumes,
+            threads=self.threads,
         )
 
     def start(self) -> None:
@@ -245,14 +225,14 @@ class Host:
         """Start a sandbox; how many milliseconds that took."""
         at, started = now_us(), time.monotonic()
         directory = self.maker.places.sandboxes / spec.sandbox_id
-        if spec.sandbox_id in self._creating or directory.exists():
+        if spec.sandbox_id in self._begun or directory.exists():
             raise HostError("invalid", "A sandbox with this id is on this host already.")
         if not self.has_room():
             raise HostError("host_full", "This host's disk is nearly full; end some sandboxes.")
-        self._creating[spec.sandbox_id] = None
+        self._begun[spec.sandbox_id] = None
         try:
-            template = self._template(spec.template)
-            forked, attached = await self._connected_slot(spec, template, actor)
+            template = self._creating.template(spec.template)
+            forked, attached = await self._creating.connected_slot(spec, template, actor)
             boot_ms = max(1, round((time.monotonic() - started) * 1000))
             created = created_event(spec, actor=actor, at=at)
             events = [created, *attached, running_event(boot_ms, lost=forked.lost)]
@@ -260,57 +240,8 @@ class Host:
             env = environment(template.env, network, spec.env)
             await self._begin(spec, directory, env, forked.slot, events)
         finally:
-            del self._creating[spec.sandbox_id]
+            del self._begun[spec.sandbox_id]
         return boot_ms
-
-    def _template(self, name: str) -> Template:
-        try:
-            return self.store.load(name)
-        except TemplateError as error:
-            raise HostError("template_unavailable", str(error)) from error
-
-    async def _connected_slot(
-        self, spec: CreateSpec, template: Template, actor: Actor
-    ) -> tuple[Forked, list[NewEvent]]:
-        forked = await self._slot(spec, template)
-        try:
-            if not forked.is_connected:
-                await self.connections.attach(spec, forked.slot)
-            return forked, await self.volumes.attach(spec, forked.slot, actor=actor)
-        except BaseException:
-            await self._abandon(spec, forked.slot)
-            raise
-
-    async def _abandon(self, spec: CreateSpec, slot: Slot) -> None:
-        directory = self.maker.places.sandboxes / spec.sandbox_id
-        await in_thread(self.threads, partial(endings.abandon, self.maker, slot, directory))
-        await self.connections.detach(spec.sandbox_id, network=spec.network)
-
-    async def _slot(self, spec: CreateSpec, template: Template) -> Forked:
-        layers = tuple(str(path) for path in self.store.paths(template))
-        self._check_isolation(spec.isolation)
-        outside = spec.isolation == GVISOR and spec.network == "open"
-        shape = Shape(
-            layers,
-            spec.cpu,
-            spec.memory_mb,
-            spec.disk_mb,
-            spec.pids,
-            isolation=spec.isolation,
-            outside=outside,
-        )
-        try:
-            if spec.snapshot:
-                return await self._forks.make(spec, shape)
-            return Forked(await self._pool.take(shape))
-        except OSError as error:
-            log.exception("A slot could not be made")
-            raise HostError("internal", f"The sandbox could not be started: {error}.") from error
-
-    def _check_isolation(self, name: str) -> None:
-        if trouble := self.maker.runtimes[name].trouble():
-            message = f"This host cannot isolate with {name}: {trouble}"
-            raise HostError("isolation_unavailable", message)
 
     async def _begin(
         self,
@@ -328,7 +259,7 @@ class Host:
             box.journal.append_many(events)
         except OSError as error:
             await self.metering.drop(spec.sandbox_id)
-            await self._abandon(spec, slot)
+            await self._creating.abandon(spec, slot)
             raise HostError("host_full", f"The host cannot keep its record: {error}.") from error
         self.adopt(box)
         self.shipper.add(box.journal)

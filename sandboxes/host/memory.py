@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sandboxes.host import disks, mounts
+from sandboxes.host.locks import try_lock
 from sandboxes.host.places import Fork, Slot
 from sandboxes.host.runtime import RUNC
 from sandboxes.host.slots import SlotMaker
@@ -127,7 +128,7 @@ class Memory:
         if not scratch.is_dir():
             return
         with suppress(FileNotFoundError), (scratch / "lock").open("w") as lock:
-            _eventually(lambda: _locked(lock.fileno()), _SETTLE_SECONDS)
+            _eventually(lambda: try_lock(lock.fileno()), _SETTLE_SECONDS)
         shutil.rmtree(scratch, ignore_errors=True)
 
     def fork(self, name: str) -> Fork:
@@ -144,14 +145,6 @@ class Memory:
 
     def _folder(self, name: str) -> Path:
         return self._maker.places.slots / name / "memory"
-
-
-def _locked(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _eventually(attempt: Callable[[], bool], seconds: float) -> bool:

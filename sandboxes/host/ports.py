@@ -18,7 +18,8 @@ from sandboxes.host import netns, process
 from sandboxes.host.agent import questions
 from sandboxes.host.agent.reach import reach
 from sandboxes.host.calls import Call
-from sandboxes.host.daemon import Host, Live
+from sandboxes.host.daemon import Host
+from sandboxes.host.live import Live
 from sandboxes.host.networks import PROXY_PORT
 from sandboxes.host.places import Slot
 from sandboxes.host.runtime import GVISOR

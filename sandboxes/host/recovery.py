@@ -11,7 +11,8 @@ from pathlib import Path
 from sandboxes.host import endings
 from sandboxes.host.box import Box, State, ended_in
 from sandboxes.host.connections import FAILURES, told_in
-from sandboxes.host.daemon import Host, Live
+from sandboxes.host.daemon import Host
+from sandboxes.host.live import Live
 from sandboxes.host.pausing import last_pause
 from sandboxes.host.sleepers import Remains
 from sandboxes.host.slots import SlotMaker

@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict
 from functools import partial
@@ -18,6 +18,8 @@ import structlog
 from sandboxes.host import (
     background_calls,
     code_calls,
+    command_calls,
+    file_calls,
     metrics,
     output_calls,
     ports,
@@ -33,7 +35,7 @@ from sandboxes.host.metering import metrics_header, rows_header
 from sandboxes.host.pausing import INTERRUPTED, Wake
 from sandboxes.host.terminals import calls as terminal_calls
 from sandboxes.host.threads import in_thread
-from sandboxes.host.types import Directory, ExecEvent, HostError
+from sandboxes.host.types import HostError
 
 VERSION = "1"
 _CONNECTIONS = 2048
@@ -249,74 +251,6 @@ class Server:
         await call.send({"ok": True})
         self.stopped.set()
 
-    async def _exec(self, call: Call) -> None:
-        """A caller that leaves does not stop the command, so nobody looks whether it does."""
-        live = self._host.live(call.sandbox_id)
-        outcome = await live.commands.run(call.exec_request(), actor=call.actor)
-        row = {
-            "stdout_dropped": outcome.stdout_dropped,
-            "stderr_dropped": outcome.stderr_dropped,
-            "exit_code": outcome.exit_code,
-            "signal": outcome.signal,
-            "duration_ms": outcome.duration_ms,
-            "timed_out": outcome.timed_out,
-        }
-        first = wire.pack({"ok": True, "outcome": row}, outcome.stdout)
-        await call.write(first + wire.pack({"ok": True}, outcome.stderr))
-
-    async def _exec_stream(self, call: Call) -> None:
-        live = self._host.live(call.sandbox_id)
-        events = live.commands.stream(call.exec_request(), actor=call.actor)
-        sending = asyncio.ensure_future(_send_events(call, events))
-        leaving = asyncio.ensure_future(call.reader.read(1))
-        try:
-            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                sending.result()
-        finally:
-            for task in (sending, leaving):
-                task.cancel()
-            await asyncio.gather(sending, leaving, return_exceptions=True)
-
-    async def _write_file(self, call: Call) -> None:
-        files = self._host.live(call.sandbox_id).files
-        path, mode = call.text("path"), call.number("mode")
-        replacing = call.text("replacing") if "replacing" in call.header else None
-        size = await files.write(
-            path, call.payload, mode=mode, replacing=replacing, actor=call.actor
-        )
-        await call.send({"ok": True, "size": size})
-
-    async def _read_path(self, call: Call) -> None:
-        files = self._host.live(call.sandbox_id).files
-        found = await files.read(call.text("path"), actor=call.actor)
-        if isinstance(found, Directory):
-            rows = [wire.entry_row(entry) for entry in found.entries]
-            await call.send({"ok": True, "entries": rows, "truncated": found.truncated})
-        else:
-            await call.send(wire.file_header(found), found.content)
-
-    async def _delete_file(self, call: Call) -> None:
-        files = self._host.live(call.sandbox_id).files
-        await files.delete(call.text("path"), actor=call.actor)
-        await call.send({"ok": True})
-
-    async def _make_dir(self, call: Call) -> None:
-        files = self._host.live(call.sandbox_id).files
-        path, parents = call.text("path"), call.flag("parents")
-        await files.make_dir(path, parents=parents, actor=call.actor)
-        await call.send({"ok": True})
-
-    async def _move(self, call: Call) -> None:
-        files = self._host.live(call.sandbox_id).files
-        source, destination = call.text("source"), call.text("destination")
-        await files.move(source, destination, actor=call.actor)
-        await call.send({"ok": True})
-
-    async def _stat(self, call: Call) -> None:
-        files = self._host.live(call.sandbox_id).files
-        await call.send(wire.stat_header(await files.stat(call.text("path"))))
-
 
 _CALLS = {
     **background_calls.CALLS,
@@ -324,6 +258,8 @@ _CALLS = {
     **ports.CALLS,
     **terminal_calls.CALLS,
     **code_calls.CALLS,
+    **command_calls.CALLS,
+    **file_calls.CALLS,
     **transfer_calls.CALLS,
     **volume_calls.CALLS,
 }
@@ -351,14 +287,6 @@ _HANDLERS: Mapping[str, Callable[[Server, Call], Awaitable[None]]] = {
     "meters_stored": Server._meters_stored,
     "allow": Server._allow,
     "shutdown": Server._shutdown,
-    "exec": Server._exec,
-    "exec_stream": Server._exec_stream,
-    "write_file": Server._write_file,
-    "read_path": Server._read_path,
-    "delete_file": Server._delete_file,
-    "make_dir": Server._make_dir,
-    "move": Server._move,
-    "stat": Server._stat,
     **{op: _of_host(op) for op in _CALLS},
 }
 
@@ -381,16 +309,6 @@ def _handler(op: str) -> Callable[[Server, Call], Awaitable[None]]:
     if handler is None:
         raise HostError("invalid", "This host knows no such operation; update it.")
     return handler
-
-
-async def _send_events(call: Call, events: AsyncIterator[ExecEvent]) -> None:
-    try:
-        async for event in events:
-            await call.write(wire.pack_exec_event(event))
-    finally:
-        close = getattr(events, "aclose", None)
-        if close is not None:
-            await close()
 
 
 async def _free(path: Path) -> None:

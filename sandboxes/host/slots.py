@@ -10,8 +10,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
-import struct
 import threading
 import zlib
 from collections.abc import Callable, Sequence
@@ -23,16 +21,14 @@ from typing import Any, NoReturn
 from sandboxes.host import disks, ghosts, leftovers, mounts, oci, process
 from sandboxes.host.agent import callers
 from sandboxes.host.cgroups import Cgroups, Group
+from sandboxes.host.greeting import greet
 from sandboxes.host.ids import SLOTS, Ids
 from sandboxes.host.places import Fork, Places, Shape, Slot
 from sandboxes.host.process import Identity
 from sandboxes.host.runtime import RUNC, Restore, Runtime
 from sandboxes.host.types import HostError
 
-_AGENT_SECONDS = 10.0
 _VOLUME = "volume"
-#: The agent's PING, an empty frame of type 9, and the type of its answer.
-_PING, _PONG = struct.pack("<IB", 0, 9), 68
 
 
 Ready = Callable[[Slot], None]
@@ -142,7 +138,7 @@ class SlotMaker:
             if not made or made[0].identity.pid != pid or not runtime.reunite(path, pid):
                 _not_restored()
             self._restored(site.name).touch()
-            _greet(path)
+            greet(path)
         except BaseException:
             for slot in made:
                 os.close(slot.pidfd)
@@ -251,7 +247,7 @@ class SlotMaker:
         runtime, path = self.runtimes[site.shape.isolation], self._socket(site.name)
         with runtime.meeting(path, site.bundle, owner=self.ids.base(site.index)) as listener:
             pid = runtime.start(site.name, site.bundle, listener=listener)
-        _greet(path)
+        greet(path)
         return pid
 
     def _limits_swap(self) -> bool:
@@ -399,32 +395,6 @@ def _place(mount: int, target: Path) -> None:
         mounts.place(mount, target)
     finally:
         os.close(mount)
-
-
-def _greet(agent: Path) -> None:
-    """Wait for the agent's first answer."""
-    try:
-        with _connected(agent) as probe:
-            probe.sendall(_PING)
-            answer = probe.recv(5)
-    except OSError as error:
-        raise HostError("agent_lost", f"The sandbox's agent does not answer: {error}") from error
-    if len(answer) < 5 or answer[4] != _PONG:
-        raise HostError("agent_lost", "The sandbox's agent does not speak our protocol.")
-
-
-def _connected(agent: Path) -> socket.socket:
-    """To an agent that is only just being started."""
-    if callers.calls(agent):
-        return callers.await_call(agent, seconds=_AGENT_SECONDS)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.settimeout(_AGENT_SECONDS)
-        sock.connect(str(agent))
-    except OSError:
-        sock.close()
-        raise
-    return sock
 
 
 def _not_restored() -> NoReturn:

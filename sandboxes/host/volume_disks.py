@@ -8,7 +8,6 @@ died meanwhile. So nothing has to be noted, and no image is ever mounted twice.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import os
 import secrets
@@ -19,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sandboxes.host import disks, mounts
+from sandboxes.host.locks import try_lock
 from sandboxes.host.types import HostError
 
 _LOOK_SECONDS = 0.005
@@ -109,20 +109,14 @@ def _locked(image: Path) -> Iterator[int]:
     except FileNotFoundError as error:
         raise _gone() from error
     try:
-        _lock(fd)
+        if not try_lock(fd):
+            message = "The volume is in use by another sandbox; terminate that one first."
+            raise HostError("volume_in_use", message)
         if os.fstat(fd).st_nlink == 0:
             raise _gone()
         yield fd
     finally:
         os.close(fd)
-
-
-def _lock(fd: int) -> None:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        message = "The volume is in use by another sandbox; terminate that one first."
-        raise HostError("volume_in_use", message) from error
 
 
 def _gone() -> HostError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -17,6 +16,7 @@ from typing import Any
 from sandboxes.host.images import debian, interpreter, node, python
 from sandboxes.host.images.store import NAMES, Store, Template, TemplateError
 from sandboxes.host.images.workspace import Workspace, say
+from sandboxes.host.locks import try_lock
 
 _LOCK_SECONDS = 1800
 #: No sandbox lives as long as this, so a layer replaced that long ago has no users.
@@ -125,7 +125,7 @@ def _lock(directory: Path) -> Iterator[None]:
     with (directory / ".lock").open("w") as file:
         deadline = time.monotonic() + _LOCK_SECONDS
         told = False
-        while not _try_lock(file.fileno()):
+        while not try_lock(file.fileno()):
             if time.monotonic() > deadline:
                 raise TemplateError("Another build of templates has not ended for half an hour.")
             if not told:
@@ -133,14 +133,6 @@ def _lock(directory: Path) -> Iterator[None]:
                 told = True
             time.sleep(0.5)
         yield
-
-
-def _try_lock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _sweep(directory: Path) -> None:

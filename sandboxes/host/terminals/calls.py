@@ -11,7 +11,8 @@ import orjson
 
 from sandboxes.host import wire
 from sandboxes.host.calls import Call
-from sandboxes.host.daemon import Host, Live
+from sandboxes.host.daemon import Host
+from sandboxes.host.live import Live
 from sandboxes.host.terminals.audience import Watcher
 from sandboxes.host.terminals.recording import Recordings
 from sandboxes.host.terminals.session import Session

@@ -7,10 +7,10 @@ from typing import Final
 
 from django.template.loader import get_template
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from console.templatetags.console_ui import ago, countdown, short_id
+from console.templatetags.console_ui import ago, countdown, pairs, short_id
 from sandboxes.models import Sandbox, Status
 from timeline.events import Actor
 
@@ -79,8 +79,11 @@ def _pick(one: str, short: str) -> SafeString:
 def _sub(sandbox: Sandbox) -> SafeString:
     """What its maker says of it."""
     told = [f"volume {sandbox.volume_name}"] if sandbox.volume_name else []
-    told += [f"{name}={value}" for name, value in sandbox.metadata.items()]
-    return format_html('<span class="sub">{}</span>', ", ".join(told)) if told else _NOTHING
+    told += pairs(sandbox.metadata)
+    if not told:
+        return _NOTHING
+    each = format_html_join(", ", "<bdi>{}</bdi>", ((one,) for one in told))
+    return format_html('<span class="sub">{}</span>', each)
 
 
 def _left(sandbox: Sandbox) -> SafeString | str:

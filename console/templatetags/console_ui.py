@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -25,8 +25,11 @@ from sandboxes.host.terminals.types import TerminalInfo
 from sandboxes.models import Sandbox
 from sandboxes.signals.selectors import signals_of
 from sandboxes.snapshots import snapshots_of
+from timeline.inert import inert
+from timeline.templatetags.timeline_rows import megabytes
 
 register = template.Library()
+register.filter("memory", megabytes)
 _SNAPSHOTS = 8  # beside a timeline; the page of snapshots has all
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?[+-]\d\d:\d\d")
 
@@ -171,12 +174,6 @@ def countdown(moment: datetime) -> SafeString:
 
 
 @register.filter
-def memory(megabytes: int) -> str:
-    """4 GB, 512 MB."""
-    return f"{megabytes / 1024:g} GB" if megabytes >= 1024 else f"{megabytes} MB"
-
-
-@register.filter
 def eur(amount: Decimal) -> str:
     """€12.40; of less than a cent as many digits as say something: €0.0031."""
     if not amount or abs(amount) >= Decimal("0.01"):
@@ -192,6 +189,12 @@ def until(moment: datetime, now: datetime) -> str:
         return f"{minutes} min"
     hours = minutes // 60
     return f"{hours} hours" if hours < 72 else f"{hours // 24} days"
+
+
+@register.filter
+def pairs(metadata: Mapping[str, str]) -> list[str]:
+    """``name=value`` of each, as one harmless line: whoever made a sandbox chose them."""
+    return [inert(f"{name}={value}") for name, value in metadata.items()]
 
 
 @register.filter

@@ -16,6 +16,7 @@ from sandboxes.fleet.selectors import Fleet, FleetCounts, FleetRow
 
 SHOWN: Final = 300
 _WIDTH: Final = 60
+_SMALLEST: Final = Decimal("0.0001")
 _HEIGHT: Final = 24
 
 
@@ -86,8 +87,8 @@ def line(shares: Sequence[float]) -> str:
 
 
 def euros(amount: Decimal) -> str:
-    """€0, €0.0042, €1.37: as many places as tell something."""
-    if not amount:
+    """€0, €0.0042, €1.37: as many places as tell something, and none of less than can be shown."""
+    if amount < _SMALLEST:
         return "€0"
     return f"€{amount:.2f}" if amount >= 1 else f"€{amount:.4f}"
 

@@ -40,7 +40,7 @@ function draw() {
     scales: { x: { range: span }, y: { range: (_chart, _low, high) => [0, high * 1.12 || 1] } },
     axes: [
       { ...axis(), grid: { show: false }, incrs: [86_400, 2 * 86_400, 5 * 86_400], space: 26, splits: (_chart, _axis, low, high, step) => days.length ? ticks(low, high, step) : [], values: (_chart, at) => at.map(dayOf) },
-      { ...axis(), size: 64, values: (_chart, values) => values.map(money) },
+      { ...axis(), size: 82, values: (_chart, values) => values.map(money) },
     ],
     series: [{}, { paths: bars, stroke: ink.line, fill: ink.line, width: 0, points: { show: false } }],
     hooks: { setCursor: [hover] },

@@ -7,6 +7,7 @@ import time
 
 import httpx
 import pytest
+from django.test import Client
 from orkestr import Sandbox
 from orkestr._client import OrkestrClient
 from playwright.sync_api import Page, expect
@@ -151,3 +152,15 @@ def test_a_role_lowered_while_connected_acts_no_more(
     page.get_by_role("dialog").get_by_role("button", name="Terminate sandbox").click()
     expect(page.get_by_text(re.compile("role|allowed|may", re.IGNORECASE)).first).to_be_visible()
     assert Sandbox.get(sandbox.id, client=sandbox_client).status == "running"
+
+
+def test_metadata_that_would_turn_its_direction_around_says_so(
+    account: Cast, client: Client
+) -> None:
+    pair = {"agent": "safe\u202egnp.exe"}
+    sandbox = account.running_sandbox(metadata=pair)
+    client.force_login(account.viewer)
+    for path in ("/", "/sandboxes/", f"/sandboxes/{sandbox.id}/", f"/compare/?a={sandbox.id}"):
+        page = client.get(path).content.decode()
+        assert "safe⟨U+202E⟩gnp.exe" in page, path
+        assert "\u202e" not in page, path

@@ -354,8 +354,12 @@ def test_a_viewer_sees_no_buttons_that_act(
 ) -> None:
     sandbox = _box(sandbox_client)
     open_timeline(page, account.viewer, sandbox.id)
-    for name in ("Terminate", "Extend"):
+    for name in ("Terminate", "Extend", "Take a snapshot"):
         expect(page.get_by_role("button", name=name)).to_have_count(0)
+    state = page.locator("#timeline [data-part=state]")
+    expect(state).to_have_text("Live")
+    sandbox.terminate()
+    expect(state).to_have_text("Complete")
 
 
 def test_someone_elses_sandbox_is_not_there(

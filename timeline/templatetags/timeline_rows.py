@@ -48,6 +48,14 @@ def size(count: object) -> str:
 
 
 @register.filter
+def megabytes(count: object) -> str:
+    """Megabytes as a size is named: 512 MB, 4 GB."""
+    if not isinstance(count, (int, float)):
+        return ""
+    return f"{count / _KIB:g} GB" if count >= _KIB else f"{count:g} MB"
+
+
+@register.filter
 def duration(ms: object) -> str:
     """Milliseconds as 840 ms, 4.3 s, 2 min 08 s or 1 h 04 min."""
     if not isinstance(ms, (int, float)):

@@ -44,16 +44,17 @@ function measured(card) {
     command.toggleAttribute("data-tall", long);
     const more = card.querySelector(".card-more");
     more.hidden = !tall && !long;
-    const label = output.querySelector("img") ? "Show all" : tall ? `Show all ${lines(output)} lines` : "Show the whole command";
+    const label = output.querySelector("img") ? "Show all" : tall ? shown(lines(output)) : "Show the whole command";
     if (!more.hidden) more.firstElementChild.textContent = label;
   };
 }
 
+const shown = (count) => (count > 1 ? `Show all ${count.toLocaleString()} lines` : "Show the whole line");
 const lines = (output) => {
   const text = output.textContent;
   let count = text.endsWith("\n") ? 0 : 1;
   for (let at = text.indexOf("\n"); at >= 0; at = text.indexOf("\n", at + 1)) count += 1;
-  return count.toLocaleString();
+  return count;
 };
 
 /** Opens or closes a card: the whole of a long command and of its output. */

@@ -26,7 +26,7 @@ export class Filters {
     this.field = bar.querySelector("[name=q]");
     this.who = bar.querySelector("[name=actor]");
     this.found = new WeakSet();
-    if (matchMedia("(max-width: 720px)").matches) this.field.placeholder = this.field.dataset.short;
+    if (matchMedia("(max-width: 1000px)").matches) this.field.placeholder = this.field.dataset.short;
     this.#read();
     bar.addEventListener("click", (event) => this.#clicked(event));
     this.who.addEventListener("change", () => this.#set({ actor: this.who.value }));

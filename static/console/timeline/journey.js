@@ -15,7 +15,7 @@ export class Journey {
     this.quiet = 0;
     this.beside = teller(root.dataset.sandbox);
     this.part = (name) => root.querySelector(`[data-part="${name}"]`);
-    this.strip = new Strip(this.part("strip"), { seek: (at) => this.seek(at), live: () => line.live() });
+    this.strip = new Strip(this.part("strip"), { seek: (at) => this.seek(at), live: () => line.live(), drawn: () => this.#drawn() });
     this.replay = { active: false, playing: false, stop() {}, pause() {} }; // until the first one
     this.part("play").addEventListener("click", () => this.toggle());
     this.part("speed").addEventListener("change", ({ target }) => (this.replay.speed = Number(target.value)));
@@ -31,6 +31,17 @@ export class Journey {
 
   start() {
     this.strip.load();
+  }
+
+  /** Whether the whole run is there: nothing comes after its last event. */
+  get complete() {
+    const { first, ended } = this.strip.run;
+    return Boolean(first) && ended;
+  }
+
+  #drawn() {
+    if (this.root.toggleAttribute("data-complete", this.complete) !== this.said) this.line.changed();
+    this.said = this.complete;
   }
 
   async #player() {

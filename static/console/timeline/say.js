@@ -2,6 +2,7 @@
 
 export const WORDS = {
   live: "Live",
+  complete: "Complete",
   held: "Held",
   offline: "Offline",
   connecting: "Connecting",

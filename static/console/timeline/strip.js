@@ -9,7 +9,8 @@ const NOTHING = { first: 0, last: 0, bars: [], counts: [], marks: [], ticks: [],
 const STATES = { ok: "exit 0", bad: "failed", late: "timed out", running: "running" };
 
 export class Strip {
-  /** `on.seek(ms)` is called for a moment in the past, `on.live()` for the live edge. */
+  /** `on.seek(ms)` is called for a moment in the past, `on.live()` for the live edge,
+   *  `on.drawn()` whenever the strip shows a run. */
   constructor(root, on) {
     this.on = on;
     this.address = root.dataset.address;
@@ -57,7 +58,10 @@ export class Strip {
       if (/^(command\.started|code\.run)$/.test(dataset.kind)) this.#begun(row, at);
       else if (/^(command\.exited|code\.done)$/.test(dataset.kind)) this.#done(dataset, at);
       else if (/^(file|network)\./.test(dataset.kind)) this.run.ticks.push(at);
-      if (/^sandbox\.(terminated|failed)$/.test(dataset.kind)) this.run.ended = true;
+      if (/^sandbox\.(terminated|failed)$/.test(dataset.kind)) {
+        this.run.ended = true;
+        this.draw();
+      }
     }
   }
 
@@ -90,6 +94,7 @@ export class Strip {
     this.scale = new Scale(run.first, this.until, canvas.clientWidth, this.folded ? idle : []);
     paint(canvas, run, this.scale, this.until);
     this.#place();
+    this.on.drawn();
   }
 
   /** Where the reader is; null for the live edge. Painted with the next frame. */

@@ -239,7 +239,7 @@ function paintState() {
   const following = view.following && !journey.active;
   const state = link === "live" ? (following ? "live" : "held") : "offline";
   root.dataset.live = state;
-  part("state").textContent = WORDS[link === "live" ? state : link];
+  part("state").textContent = WORDS[link !== "live" ? link : following && journey.complete ? "complete" : state];
   const pill = part("unseen");
   if (following && rows.tail >= edge) unseen = { events: 0, output: false };
   pill.hidden = following;

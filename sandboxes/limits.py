@@ -219,7 +219,7 @@ def _fitting(request: SandboxRequest, menu: list[Size]) -> Size:
     largest = menu[-1]
     raise PlanLimit(
         f"No size has that much cpu and memory; the largest is {largest.name} with "
-        f"{largest.cpu:g} CPUs and {largest.memory_mb} MB.",
+        f"{largest.cpu.normalize():f} CPUs and {largest.memory_mb / 1024:g} GB.",
         reason="size",
     )
 

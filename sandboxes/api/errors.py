@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from ninja.errors import HttpError, ValidationError
 from accounts.policy import Forbidden
 from accounts.tokens import Refused
 from sandboxes.api.replies import reply, text_of
+from sandboxes.api.sentences import sentences
 from sandboxes.errors import (
     BadLink,
     InvalidRequest,
@@ -147,7 +148,8 @@ def exec_failure(outcome: ExecOutcome, *, timeout_seconds: float) -> HttpRespons
 
 def timed_out(seconds: float) -> str:
     """The sentence for a command that ran over."""
-    return f"The command ran longer than {seconds:g} seconds and was stopped; the sandbox lives on."
+    unit = "second" if seconds == 1 else "seconds"
+    return f"The command ran longer than {seconds:g} {unit} and was stopped; the sandbox lives on."
 
 
 def killed(signal: int) -> str:
@@ -191,23 +193,6 @@ def _host(_: HttpRequest, error: Any) -> HttpResponse:
 
 def _validation(_: HttpRequest, error: Any) -> HttpResponse:
     return failure(Answer(422), sentences(error.errors))
-
-
-def sentences(errors: Sequence[Mapping[str, Any]]) -> str:
-    """What pydantic found wrong with a body, to read."""
-    return " ".join(_sentence(one) for one in errors[:5])
-
-
-def _sentence(error: Mapping[str, Any]) -> str:
-    place = [str(part) for part in error.get("loc", ())]
-    names = [part for part in place if part not in ("body", "query", "path", "payload")]
-    where = ".".join(names)[:100].replace("\x00", "") or "The body"
-    kind = error.get("type")
-    if kind == "missing":
-        return f"{where} is missing."
-    if kind == "extra_forbidden":
-        return f"{where} is not a field of this request."
-    return f"{where}: {error.get('msg', 'is not valid')}."
 
 
 def _too_big(_: HttpRequest, __: Any) -> HttpResponse:

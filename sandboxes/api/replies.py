@@ -24,10 +24,12 @@ from sandboxes.webhooks.models import Webhook
 
 
 def reply(payload: Any, *, status: int = 200) -> HttpResponse:
-    """One JSON answer."""
+    """One JSON answer, which nobody on the way keeps or takes for something else."""
     body = orjson.dumps(payload)
     response = HttpResponse(body, status=status, content_type="application/json")
     response["Content-Length"] = str(len(body))
+    response["Cache-Control"] = "no-store"
+    response["X-Content-Type-Options"] = "nosniff"
     return response
 
 

@@ -253,7 +253,14 @@ class Files:
         """Makes a directory; with ``parents`` one that exists is fine."""
         check_path(path)
         payload = struct.pack("<I", parents) + text(path) + self._roots
-        await self._whole(self._change(Ask.MKDIR, payload, Kind.FILE_MADE, actor, path=path))
+        try:
+            await self._whole(self._change(Ask.MKDIR, payload, Kind.FILE_MADE, actor, path=path))
+        except HostError as error:
+            if error.code != "no_such_file" or parents:
+                raise
+            above = path.rstrip("/").rpartition("/")[0]
+            message = f"There is no {above} to make it in; make that first, or with parents."
+            raise HostError(error.code, message) from None
 
     async def move(self, source: str, destination: str, *, actor: Actor) -> None:
         """Renames; a file at the destination is replaced, a directory there is refused."""

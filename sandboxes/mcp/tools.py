@@ -18,7 +18,7 @@ from accounts.policy import Scope, allows, require
 from sandboxes import allowlist, pausing, selectors, services, snapshots
 from sandboxes.api.access import Call
 from sandboxes.api.awake import awake
-from sandboxes.api.errors import Answer, answer_for, exec_failure, failure, sentences
+from sandboxes.api.errors import Answer, answer_for, exec_failure, failure
 from sandboxes.api.replies import (
     file_json,
     limits_json,
@@ -38,6 +38,7 @@ from sandboxes.api.schemas import (
     WrittenOut,
 )
 from sandboxes.api.schemas_pausing import PausedOut
+from sandboxes.api.sentences import sentences
 from sandboxes.errors import SandboxNotFound
 from sandboxes.files import decoded, file_head, within_limit
 from sandboxes.host.types import Directory, HostError

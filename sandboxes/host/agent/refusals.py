@@ -45,7 +45,11 @@ def refusal(payload: bytes, *, subject: str) -> HostError:
     stage, number = chr(fields.u8()), fields.u32()
     if stage == "o":
         places = ", ".join(WRITABLE)
-        return HostError("not_permitted", f"{subject} is outside of {places}; write under those.")
+        if subject.rstrip("/") in WRITABLE:
+            message = f"{subject} itself stays as it is; name something below it."
+        else:
+            message = f"{subject} is outside of {places}; write under those."
+        return HostError("not_permitted", message)
     if stage == "k":
         return HostError("not_a_file", f"{subject} is not a regular file; name one.")
     if stage == "n":

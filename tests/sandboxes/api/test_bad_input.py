@@ -50,6 +50,48 @@ def test_a_malformed_body_is_told_in_a_sentence(
     assert sandbox.exec("echo alive").stdout == "alive\n"
 
 
+CREATES = {
+    "[1]": "The body must be a JSON object.",
+    '{"template": 1}': "template must be a string.",
+    '{"template": "debian-12", "timeout_seconds": 5}': "timeout_seconds must be at least 10.",
+    '{"template": "debian-12", "timeout_seconds": 1.5}': "timeout_seconds must be a whole number.",
+    '{"template": "debian-12", "network": "vpn"}': "network must be 'off', 'restricted' or 'open'.",
+    '{"template": "debian-12", "env": {"A": 1}}': "env.A must be a string.",
+    '{"template": "debian-12", "auto_resume": "yes"}': "auto_resume must be true or false.",
+    '{"template": "debian-12", "colour": 1}': "colour is not a field of this request.",
+    '{"template": "debian-12", "cpu": 64}': "the largest is large with 4 CPUs and 8 GB.",
+}
+
+
+def test_what_is_wrong_with_a_create_is_said_in_words(http: httpx.Client) -> None:
+    for body, words in CREATES.items():
+        assert words in http.post("/v1/sandboxes", content=body).json()["detail"]
+
+
+def test_no_answer_is_kept_or_taken_for_a_page(http: httpx.Client) -> None:
+    for path in ("/v1/sandboxes", "/v1/sandboxes/limits", "/v1/sandboxes/sbx_nothing"):
+        headers = http.get(path).headers
+        assert (headers["cache-control"], headers["x-content-type-options"]) == (
+            "no-store",
+            "nosniff",
+        )
+
+
+def test_a_field_is_called_by_its_name_whatever_that_is(
+    http: httpx.Client, sandbox: Sandbox
+) -> None:
+    files = f"/v1/sandboxes/{sandbox.id}/files"
+    assert http.get(files).json()["detail"] == "path is missing."
+    assert http.post(files, json={"content": ""}).json()["detail"] == "path is missing."
+    none = http.post(f"{files}/batch", json={"files": []}).json()["detail"]
+    assert none == "files must have at least 1, and has 0."
+    below = {"path": "/workspace/a/b", "parents": False}
+    assert "There is no /workspace/a" in http.post(f"{files}/mkdir", json=below).json()["detail"]
+    root = http.delete(files, params={"path": "/workspace"})
+    assert (root.status_code, root.json()["code"]) == (403, "not_permitted")
+    assert "name something below it" in root.json()["detail"]
+
+
 @pytest.mark.parametrize("route", WITH_BODY, ids=lambda route: route.name)
 def test_every_field_of_a_wrong_type_is_told(
     http: httpx.Client, sandbox: Sandbox, route: Route

@@ -82,6 +82,8 @@ ACTS: Final[dict[str, str]] = {
     "webhook.replayed": "Replayed a delivery",
     "account.cap_changed": "Changed the monthly cap",
     "usage.exported": "Exported usage",
+    "account.retention_changed": "Changed how long timelines are kept",
+    "account.domains_changed": "Changed the default allowlist",
     "masking.added": "Added a masking pattern",
     "masking.changed": "Changed a masking pattern",
     "masking.removed": "Removed a masking pattern",

@@ -123,12 +123,18 @@ class Plan(models.Model):
 
 
 class Account(models.Model):
-    """What owns sandboxes and tokens, and is billed. People reach it through a membership."""
+    """What owns sandboxes and tokens, and is billed. People reach it through a membership.
+
+    Timelines are kept for ``timeline_days`` after a run has ended. ``default_domains`` is what its
+    restricted sandboxes may reach unless they say more; null for the installation's list.
+    """
 
     id = models.CharField(primary_key=True, max_length=40, default=new_account_id, editable=False)
     name = models.CharField(max_length=100)
     plan = models.ForeignKey(Plan, on_delete=models.PROTECT, related_name="accounts")
     members = models.ManyToManyField(User, through="Membership", related_name="accounts")
+    timeline_days = models.PositiveIntegerField(default=30)
+    default_domains = ArrayField(models.CharField(max_length=253), null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
 
     def __str__(self) -> str:

@@ -78,6 +78,7 @@ app.config_from_object(
                 "options": {"expires": 5},
             },
             "sessions-clear": {"task": "accounts.sessions.clear", "schedule": 86_400.0},
+            "retention": {"task": "sandboxes.retention.apply", "schedule": 3600.0},
             "webhooks-prune": {"task": "sandboxes.webhooks.prune", "schedule": 3600.0},
         },
     }

@@ -22,6 +22,7 @@ from sandboxes.limits import (
 )
 from sandboxes.masking import EXAMPLE_LONGEST
 from sandboxes.models import Isolation, Status
+from sandboxes.retention import LEAST_DAYS, MOST_DAYS
 from sandboxes.webhooks.kinds import TEST_EVENT, EventType
 from sandboxes.webhooks.models import DeliveryStatus
 
@@ -215,6 +216,29 @@ class DeliveryFilterForm(forms.Form):
         required=False, choices=[(kind, kind) for kind in (*EventType, TEST_EVENT)]
     )
     before = forms.RegexField(required=False, regex=r"^whd_[0-9A-HJKMNP-TV-Z]{26}$")
+
+
+class RetentionForm(forms.Form):
+    """For how long timelines are kept; ``confirmed`` once it was said what that removes."""
+
+    days = forms.IntegerField(
+        min_value=LEAST_DAYS,
+        max_value=MOST_DAYS,
+        error_messages={"required": "Say for how many days.", "invalid": "Days are a number."},
+    )
+    confirmed = forms.BooleanField(required=False)
+
+
+class DomainsForm(forms.Form):
+    """Whose default allowlist holds: the installation's, or the account's ``domains``."""
+
+    of = forms.ChoiceField(choices=[("installation", "The installation's"), ("account", "Own")])
+    domains = LinesField(required=False, max_length=60_000)
+
+    def names(self) -> list[str] | None:
+        """None for the installation's. Only after ``is_valid``."""
+        data = self.cleaned_data
+        return list(data["domains"] or ()) if data["of"] == "account" else None
 
 
 class BudgetForm(forms.Form):

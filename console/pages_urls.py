@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import path
 
 from console.views import (
+    account_settings,
     account_usage,
     audit,
     auth,
@@ -164,6 +165,9 @@ urlpatterns = [
     path(
         _WEBHOOK + "deliveries/<str:delivery_id>/replay/", webhooks.replay, name="delivery-replay"
     ),
+    path("settings/account/", account_settings.account_settings, name="settings-account"),
+    path("settings/account/retention/", account_settings.retention, name="settings-retention"),
+    path("settings/account/domains/", account_settings.domains, name="settings-domains"),
     path("settings/masking/", masking.masking, name="settings-masking"),
     path("settings/masking/try/", masking.masking_try, name="settings-masking-try"),
     path(

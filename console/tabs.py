@@ -29,6 +29,7 @@ TABS = (
 #: The parts of the settings, in the order they are shown. The first is what `/settings/` leads to.
 SETTINGS = (
     Tab("members", "Members", "person"),
+    Tab("settings-account", "Account", "gauge"),
     Tab("settings-masking", "Masking", "shield"),
     Tab("settings-webhooks", "Webhooks", "link"),
     Tab("settings-you", "Your sign-in", "key"),

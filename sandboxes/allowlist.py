@@ -12,8 +12,11 @@ from asgiref.sync import async_to_sync
 from django.db import transaction
 
 from accounts.database import in_database
+from accounts.models import Account
+from accounts.origin import Origin
+from accounts.policy import Principal, Scope, require
 from accounts.services import audit_record
-from sandboxes.errors import InvalidRequest
+from sandboxes.errors import InvalidRequest, PlanLimit
 from sandboxes.host.client import HostClient
 from sandboxes.host.egress.domains import BadNameError, domain
 from sandboxes.host.egress.policy import Policy, Rule
@@ -22,6 +25,7 @@ from sandboxes.models import AllowedDomain, DomainSource, Sandbox
 
 DOMAINS_MAX: Final = 200
 _FRESH_SECONDS: Final = 60.0
+_NOWHERE: Final = Origin()
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +66,44 @@ def _rules(rows: Iterable[AllowedDomain]) -> Iterable[Rule]:
 def default_domains() -> list[str]:
     """The domains of the default allowlist, for people to start their own from."""
     return sorted(rule.domain for rule in default_policy().rules)
+
+
+def default_domains_of(account: Account) -> list[str]:
+    """What the account's restricted sandboxes may reach unless they say more."""
+    if account.default_domains is None or not account.plan.custom_egress_allowlist:
+        return default_domains()
+    return list(account.default_domains)
+
+
+@transaction.atomic
+def account_domains_set(
+    *, principal: Principal, names: Sequence[str] | None, origin: Origin = _NOWHERE
+) -> Account:
+    """The account's own default, for sandboxes made from now on; None for the installation's.
+
+    Raises ``InvalidRequest``, ``Forbidden``, and ``PlanLimit`` where the plan has no own lists.
+    """
+    require(principal, Scope.SETTINGS_WRITE)
+    wanted = None if names is None else sorted(checked_domains(names))
+    rows = Account.objects.select_for_update(of=("self",)).select_related("plan")
+    account = rows.get(id=principal.account_id)
+    if wanted is not None and not account.plan.custom_egress_allowlist:
+        raise PlanLimit(
+            f"The {account.plan.name} plan does not cover allowlists of its own; change the plan.",
+            reason="allow_domains",
+        )
+    before, account.default_domains = account.default_domains, wanted
+    if before != wanted:
+        account.save(update_fields=["default_domains"])
+        audit_record(
+            principal=principal,
+            action="account.domains_changed",
+            target=account.id,
+            before={"default_domains": before},
+            after={"default_domains": wanted},
+            origin=origin,
+        )
+    return account
 
 
 @transaction.atomic

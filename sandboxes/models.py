@@ -198,6 +198,7 @@ class Sandbox(models.Model):
     ``budget_eur`` is what the run may cost, null for as much as it likes. While it is paused
     ``reason`` is ``usage_exhausted``, ``monthly_cap_reached``, ``budget_reached`` or
     ``token_revoked`` if that paused it, else empty.
+    ``timeline_removed_at`` is when its events went, but for pinned ones (retention.py).
     ``held_by`` and ``held_at`` say which person holds it still, and since when (holding.py).
     """
 
@@ -234,6 +235,7 @@ class Sandbox(models.Model):
     started_at = models.DateTimeField(null=True)
     expires_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True)
+    timeline_removed_at = models.DateTimeField(null=True)
     missing_since = models.DateTimeField(null=True)
     turned_at = models.DateTimeField(default=timezone.now)
     paused_at = models.DateTimeField(null=True)
@@ -266,6 +268,11 @@ class Sandbox(models.Model):
                 fields=["account", "ended_at"],
                 name="sandbox_failed",
                 condition=models.Q(status=Status.FAILED),
+            ),
+            models.Index(
+                fields=["account", "ended_at"],
+                name="sandbox_with_timeline",
+                condition=models.Q(status__in=ENDED, timeline_removed_at=None),
             ),
             models.Index(
                 fields=["expires_at"],

@@ -16,13 +16,15 @@ from sandboxes.models import MaskingPattern
 class Offer:
     """An account's plan, the size menu (smallest first), and the sizes that the plan covers.
 
-    ``masking`` has the expressions of its own masking patterns.
+    ``masking`` has the expressions of its own masking patterns, ``domains`` what its restricted
+    sandboxes may reach by default; null for the installation's list.
     """
 
     plan: Plan
     menu: list[Size]
     allowed: set[str]
     masking: tuple[str, ...] = ()
+    domains: list[str] | None = None
 
 
 def offer_locked(account_id: str) -> Offer:
@@ -36,15 +38,18 @@ def offer_locked(account_id: str) -> Offer:
     if not rows:
         raise Account.DoesNotExist
     width = len(columns_of(Plan))
-    menu = [model_of(Size, row[width:-2]) for row in rows]
-    allowed = {size.name for size, row in zip(menu, rows, strict=True) if row[-2]}
+    menu = [model_of(Size, row[width:-3]) for row in rows]
+    allowed = {size.name for size, row in zip(menu, rows, strict=True) if row[-3]}
     plan = model_of(Plan, rows[0][:width])
-    return Offer(plan, menu, allowed, tuple(rows[0][-1]))
+    masking, domains = rows[0][-2:]
+    own = domains if plan.custom_egress_allowlist else None
+    return Offer(plan, menu, allowed, tuple(masking), own)
 
 
 @cache
 def _locking_query() -> str:
-    """A row for each size: columns of the plan and the size, whether it is covered, masking."""
+    """A row for each size: columns of the plan and the size, whether it is covered, masking and
+    default domains."""
     columns = [f"p.{name}" for name in columns_of(Plan)]
     columns += [f"s.{name}" for name in columns_of(Size)]
     return f"""
@@ -54,7 +59,7 @@ def _locking_query() -> str:
         ), ARRAY (
             SELECT expression FROM {MaskingPattern._meta.db_table} m
             WHERE m.account_id = a.id ORDER BY m.id
-        )
+        ), a.default_domains
         FROM {Account._meta.db_table} a
         JOIN {Plan._meta.db_table} p ON p.name = a.plan_id
         CROSS JOIN {Size._meta.db_table} s

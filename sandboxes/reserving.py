@@ -10,7 +10,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.announce import account_group, announce
-from accounts.models import AuditEntry, Plan, Size
+from accounts.models import AuditEntry, Size
 from accounts.origin import Origin
 from accounts.policy import Forbidden, Principal
 from accounts.services import audit_entry
@@ -88,20 +88,20 @@ def _reserve(wish: Wish, offer: Offer, *, live: int) -> Reserved:
     size = limits.size_for(request, menu=offer.menu, plan=plan, allowed=offer.allowed)
     limits.check_plan(request, plan=plan, live=live)
     if request.volume is None:
-        sandbox = Sandbox(**_fields(wish.principal, request, size, plan, None))
+        sandbox = Sandbox(**_fields(wish, size, offer, None))
     else:
-        sandbox = _holding(wish, size, plan)
+        sandbox = _holding(wish, size, offer)
     spec = _spec(sandbox, size, request.env, snapshot=request.snapshot)
     return sandbox, replace(spec, masking=offer.masking)
 
 
 @transaction.atomic
-def _holding(wish: Wish, size: Size, plan: Plan) -> Sandbox:
+def _holding(wish: Wish, size: Size, offer: Offer) -> Sandbox:
     """Written at once: the next wish may name the same volume, and is to be refused."""
     volume = volume_claimed(
-        principal=wish.principal, wanted=wish.request.volume, plan=plan, origin=wish.origin
+        principal=wish.principal, wanted=wish.request.volume, plan=offer.plan, origin=wish.origin
     )
-    return Sandbox.objects.create(**_fields(wish.principal, wish.request, size, plan, volume))
+    return Sandbox.objects.create(**_fields(wish, size, offer, volume))
 
 
 def _entry(wish: Wish, sandbox: Sandbox) -> AuditEntry:
@@ -116,9 +116,8 @@ def _entry(wish: Wish, sandbox: Sandbox) -> AuditEntry:
     )
 
 
-def _fields(
-    principal: Principal, request: SandboxRequest, size: Size, plan: Plan, volume: Volume | None
-) -> dict[str, object]:
+def _fields(wish: Wish, size: Size, offer: Offer, volume: Volume | None) -> dict[str, object]:
+    principal, request, plan = wish.principal, wish.request, offer.plan
     now = timezone.now()
     expires_at = limits.capped_expiry(
         now=now,
@@ -138,7 +137,7 @@ def _fields(
         "disk_mb": size.disk_mb,
         "network": request.network,
         "isolation": limits.isolation_for(request, plan=plan, default=settings.ORKESTR_ISOLATION),
-        "allow_domains": own_domains(request),
+        "allow_domains": _domains(request, offer),
         "region": limits.REGION,
         "node_id": NODE,
         "timeout_seconds": request.timeout_seconds,
@@ -153,6 +152,12 @@ def _fields(
         "created_at": now,
         "expires_at": expires_at,
     }
+
+
+def _domains(request: SandboxRequest, offer: Offer) -> list[str] | None:
+    """Those asked for, else the account's own default; null for the installation's."""
+    asked = own_domains(request)
+    return offer.domains if asked is None and request.network == "restricted" else asked
 
 
 def own_domains(request: SandboxRequest) -> list[str] | None:

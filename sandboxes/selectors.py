@@ -19,7 +19,7 @@ from accounts.ids import first_id_at
 from accounts.models import Account, Size
 from accounts.policy import TOKEN_ROLE, Principal
 from accounts.tokens import Parsed, Stored
-from sandboxes.allowlist import default_domains
+from sandboxes.allowlist import default_domains_of
 from sandboxes.errors import InvalidRequest, SandboxNotFound
 from sandboxes.limits import REGION, REGION_LABEL
 from sandboxes.models import LIVE, Sandbox, Status, text_of_sandbox
@@ -221,7 +221,7 @@ def limits_of(account_id: str) -> Limits:
     allowed = set(account.plan.sizes.values_list("name", flat=True))
     sizes = [SizeOffer(size, size.name in allowed) for size in Size.objects.all()]
     regions = [(REGION, REGION_LABEL)]
-    return Limits(account, sizes, regions, default_domains(), spent_eur(account_id))
+    return Limits(account, sizes, regions, default_domains_of(account), spent_eur(account_id))
 
 
 def tokens_ended(token_ids: Sequence[str], *, now: datetime) -> list[str]:

@@ -7,9 +7,11 @@ from contextlib import suppress
 
 from celery import shared_task
 from django.conf import settings
+from django.utils import timezone
 from redis.exceptions import RedisError
 
 from sandboxes import reaper
+from sandboxes.retention import retention_apply
 from timeline.live import client
 
 
@@ -19,3 +21,9 @@ def reap() -> None:
     with suppress(RedisError):
         client(settings.REDIS_URL).set(reaper.HEARTBEAT, time.time())
     reaper.reap()
+
+
+@shared_task(name="sandboxes.retention.apply", ignore_result=True)  # type: ignore[untyped-decorator]
+def apply_retention() -> None:
+    """Every hour, by beat."""
+    retention_apply(now=timezone.now())

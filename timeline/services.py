@@ -15,11 +15,12 @@ from timeline.events import Event, NewEvent
 from timeline.indexing import note
 from timeline.live import client, publish
 from timeline.log import to_line
-from timeline.models import EventRow, Head
-from timeline.selectors import at_time
+from timeline.models import EventRow, Head, Mark, Stretch, WordBlock
+from timeline.selectors import at_time, last_seq
 
 log = logging.getLogger(__name__)
 
+_PART = 50_000
 _BEGIN = """
     INSERT INTO timeline_head (sandbox_id, seq, journal)
     SELECT %(id)s, COALESCE((SELECT max(seq) FROM timeline_event WHERE sandbox_id = %(id)s), 0), 0
@@ -51,6 +52,22 @@ def events_append(*, sandbox_id: str, events: Sequence[NewEvent]) -> list[Event]
     EventRow.objects.bulk_create(_row(event) for event in stored)
     transaction.on_commit(lambda: _tell(sandbox_id, first, lines))
     return stored
+
+
+def events_remove(*, sandbox_id: str) -> None:
+    """Drop a log for good, but for the events that people pinned. Its numbers are not used again.
+
+    In parts, each a transaction: a log may have millions of events. Idempotent.
+    """
+    pins = Mark.objects.filter(sandbox_id=sandbox_id, what=Mark.What.PIN, removed_at=None)
+    kept = list(pins.values_list("seq", flat=True))
+    last = last_seq(sandbox_id=sandbox_id)
+    for first in range(1, last + 1, _PART):
+        rows = EventRow.objects.filter(sandbox_id=sandbox_id)
+        rows = rows.filter(seq__gte=first, seq__lt=min(first + _PART, last + 1))
+        rows.exclude(seq__in=kept).delete()
+    WordBlock.objects.filter(sandbox_id=sandbox_id).delete()
+    Stretch.objects.filter(sandbox_id=sandbox_id).delete()
 
 
 def _reserve(sandbox_id: str, count: int) -> int:

@@ -86,11 +86,14 @@ def restore(options: Options, *, source: Path) -> None:
 
 
 _GAPS = """
-SELECT h.sandbox_id FROM timeline_head h LEFT JOIN (
+SELECT h.sandbox_id FROM timeline_head h
+LEFT JOIN sandboxes_sandbox s ON s.id = h.sandbox_id
+LEFT JOIN (
     SELECT sandbox_id, count(*) AS many, min(seq) AS first, max(seq) AS last
     FROM timeline_event GROUP BY sandbox_id
-) e USING (sandbox_id)
-WHERE h.seq <> COALESCE(e.many, 0) OR h.seq > 0 AND (e.first <> 1 OR e.last <> h.seq)
+) e ON e.sandbox_id = h.sandbox_id
+WHERE s.timeline_removed_at IS NULL
+  AND (h.seq <> COALESCE(e.many, 0) OR h.seq > 0 AND (e.first <> 1 OR e.last <> h.seq))
 ORDER BY h.sandbox_id LIMIT 10
 """
 

@@ -7,7 +7,6 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 
 from django import template
@@ -20,6 +19,7 @@ from django.utils.safestring import SafeString
 
 from accounts.policy import Principal, allows
 from console.forms import EXTENSIONS
+from console.money import euros
 from console.tabs import SETTINGS, TABS, Tab
 from sandboxes.host.terminals.types import TerminalInfo
 from sandboxes.models import Sandbox
@@ -173,12 +173,7 @@ def countdown(moment: datetime) -> SafeString:
     )
 
 
-@register.filter
-def eur(amount: Decimal) -> str:
-    """€12.40; of less than a cent as many digits as say something: €0.0031."""
-    if not amount or abs(amount) >= Decimal("0.01"):
-        return f"€{amount:,.2f}"
-    return f"€{amount:.6f}".rstrip("0").rstrip(".") if abs(amount) >= Decimal("0.000001") else "€0"
+register.filter("eur", euros)
 
 
 @register.filter

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any, Final
 from zlib import crc32
 
@@ -12,11 +11,11 @@ import orjson
 from django.template.loader import get_template
 from django.utils.safestring import SafeString
 
+from console.money import euros
 from sandboxes.fleet.selectors import Fleet, FleetCounts, FleetRow
 
 SHOWN: Final = 300
 _WIDTH: Final = 60
-_SMALLEST: Final = Decimal("0.0001")
 _HEIGHT: Final = 24
 
 
@@ -84,13 +83,6 @@ def line(shares: Sequence[float]) -> str:
         f"{first + step * at:g},{_HEIGHT - 1 - share * (_HEIGHT - 2):.0f}"
         for at, share in enumerate(shares)
     )
-
-
-def euros(amount: Decimal) -> str:
-    """€0, €0.0042, €1.37: as many places as tell something, and none of less than can be shown."""
-    if amount < _SMALLEST:
-        return "€0"
-    return f"€{amount:.2f}" if amount >= 1 else f"€{amount:.4f}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 from django.test import Client
 from orkestr import Sandbox
@@ -75,14 +76,17 @@ def test_a_sandbox_is_made_with_the_form(
     page.get_by_label("Metadata").fill("team=search")
     page.get_by_label("Pause it").check()
     page.get_by_label("Wake by itself").check()
+    page.get_by_label("Budget").fill("0.75")
     page.get_by_role("button", name="Create sandbox").click()
     page.wait_for_url("**/sandboxes/sbx_*/")
+    expect(page.locator("#details")).to_contain_text("€0.75, then pause")
     expect(page.locator('[data-kind="sandbox.running"]')).to_be_visible()
     expect(page.locator("#details")).to_contain_text("API_KEY")
     assert "very-secret" not in page.content()
     made = Row.objects.get(account=account.account)
     assert (made.template, made.metadata) == ("debian-12", {"team": "search"})
     assert (made.on_timeout, made.auto_resume, made.preview_auth) == ("pause", True, False)
+    assert made.budget_eur == Decimal("0.75")
     assert made.actor["name"] == str(account.operator)
 
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import statistics
+import threading
 import time
+from collections.abc import Sequence
+from itertools import count
 from typing import Any, Final
 
 import httpx
 import orjson
 import psutil
+from django.db import connection
 from django.test import Client
 from playwright.sync_api import Browser
 
+from accounts.announce import account_group, announce
 from console.boards import Filters
+from sandboxes.models import Sandbox
 from tests.bench.events import end, line, start
 from tests.bench.platform import Bench
 from tests.bench.report import Row, milliseconds
@@ -20,8 +26,9 @@ from tests.bench.terminals import chromium
 from tests.cast import Cast, make_cast
 from tests.many import fill_sandboxes
 
-SANDBOXES, VIEWERS = 200, 20
+SANDBOXES, VIEWERS, CROWD = 200, 20, 100
 LONG, SHORT = 100_000, 100
+CHANGES = 4
 _TASKS: Final = ["toplevel", "disabled-by-default-devtools.timeline"]
 #: What is asked of both lists.
 ASKS: Final = (
@@ -44,7 +51,7 @@ def wall(bench: Bench) -> list[Row]:
     writer = start("fleet_writer", bench.stack.database_url, *ids)
     try:
         assert line(writer) == "ready"
-        costs = {count: _cost(bench, cast, count) for count in (0, 1, VIEWERS)}
+        costs = {count: _cost(bench, cast, count, "/ws/fleet/") for count in (0, 1, VIEWERS, CROWD)}
         with chromium() as browser:
             tasks, rows = _browsed(bench, cast, browser)
     finally:
@@ -52,10 +59,10 @@ def wall(bench: Bench) -> list[Row]:
     return [_costs(costs), _longest(tasks, rows)]
 
 
-def _cost(bench: Bench, cast: Cast, viewers: int) -> tuple[float, float]:
+def _cost(bench: Bench, cast: Cast, viewers: int, path: str) -> tuple[float, float]:
     """Shares of a core that the ASGI server and PostgreSQL take, with that many viewers."""
     seconds = bench.seconds(30)
-    url = f"{bench.stack.url}/ws/fleet/".replace("http", "ws", 1)
+    url = f"{bench.stack.url}{path}".replace("http", "ws", 1)
     crowd = [start("fleet_viewers", url, _cookie(cast), viewers)] if viewers else []
     try:
         if crowd:
@@ -83,13 +90,56 @@ def _seconds(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
+def listed(bench: Bench) -> list[Row]:
+    """What those cost the server who have the list of sandboxes open while it changes."""
+    cast = make_cast()
+    rows = [cast.running_sandbox(metadata={"run": str(n)}) for n in range(SANDBOXES)]
+    over = threading.Event()
+    changing = threading.Thread(target=_change, args=(rows, over))
+    changing.start()
+    try:
+        costs = {
+            count: _cost(bench, cast, count, "/ws/sandboxes/") for count in (0, 1, VIEWERS, CROWD)
+        }
+    finally:
+        over.set()
+        changing.join()
+    none, one = costs[0][0], costs[1][0] - costs[0][0]
+    each = {count: (costs[count][0] - none) / count for count in (VIEWERS, CROWD)}
+    return [
+        Row(
+            what=f"list of sandboxes that changes {CHANGES} times a second: server, per viewer",
+            measured=f"{one:.1%} of a core for one alone; {each[VIEWERS]:.2%} each of {VIEWERS}, "
+            f"{each[CROWD]:.2%} each of {CROWD}",
+            against=f"nobody looks: {none:.1%}",
+            target=f"each of {CROWD} ≤ 0.2 × one alone",
+            met=each[CROWD] <= 0.2 * one,
+            note="read and rendered once for all who see the same",
+        )
+    ]
+
+
+def _change(rows: Sequence[Sandbox], over: threading.Event) -> None:
+    """One of the newest rows after the other."""
+    for number in count():
+        row = rows[-1 - number % 20]
+        Sandbox.objects.filter(id=row.id).update(metadata={"step": str(number)})
+        message = {"type": "sandbox.changed", "sandbox_id": row.id}
+        announce(group=account_group(row.account_id), message=message)
+        if over.wait(1 / CHANGES):
+            break
+    connection.close()
+
+
 def _costs(costs: dict[int, tuple[float, float]]) -> Row:
     none, one, many = costs[0], costs[1], costs[VIEWERS]
+    crowd = (costs[CROWD][0] - none[0]) / CROWD
     each = (many[0] - none[0]) / VIEWERS
     postgres = (many[1] - none[1]) / VIEWERS
     return Row(
         what=f"fleet wall with {SANDBOXES} busy sandboxes: server, per viewer",
-        measured=f"{each:.1%} of a core with {VIEWERS} viewers (PostgreSQL {postgres:.1%}); "
+        measured=f"{each:.2%} of a core with {VIEWERS} viewers (PostgreSQL {postgres:.2%}), "
+        f"{crowd:.2%} with {CROWD}; "
         f"{one[0] - none[0]:.1%} for one alone (PostgreSQL {one[1] - none[1]:.1%})",
         against=f"nobody looks: {none[0]:.1%}, PostgreSQL {none[1]:.1%}",
         target="< 10 % of a core per viewer",
@@ -194,4 +244,4 @@ def _cookie(cast: Cast) -> str:
     return "; ".join(f"{name}={morsel.value}" for name, morsel in browser.cookies.items())
 
 
-MEASUREMENTS: dict[str, Any] = {"wall": wall, "lists": lists}
+MEASUREMENTS: dict[str, Any] = {"wall": wall, "lists": lists, "listed": listed}

@@ -1,6 +1,6 @@
-"""`python -m tests.bench.fleet_viewers URL COOKIE COUNT`: watch a fleet wall with many sockets.
+"""`python -m tests.bench.fleet_viewers URL COOKIE COUNT`: watch a wall or a list with many sockets.
 
-Prints ``ready`` when each has the whole wall, and reads on until it is killed.
+Prints ``ready`` when each has all of it, and reads on until it is killed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ async def watch(url: str, cookie: str, there: asyncio.Event) -> None:
         max_size=None,
     ) as socket:
         async for text in socket:
-            if str(text).startswith('{"t":"all"'):
+            if str(text).lstrip().startswith(('{"t":"all"', "<div")):
                 there.set()
 
 

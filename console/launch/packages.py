@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -15,6 +16,8 @@ from console.launch.say import Problem, step, tail
 
 _CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+#: What Debian asks before it starts a service that was just installed; 101 is no.
+_POLICY = Path("/usr/sbin/policy-rc.d")
 _AS_FEW_AS_CAN_BE = ("-y", "--no-install-recommends")
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -48,7 +51,8 @@ def to_run() -> list[Package]:
 
 
 def to_test() -> list[Package]:
-    """What tests need besides: a browser, letters for its screenshots, the front end's tools."""
+    """What tests need besides: a browser, letters for its screenshots, the front end's tools, and
+    the proxies that ``deploy/`` has files for."""
     return [
         _program("gcc"),
         _program("musl-tools", "musl-gcc"),
@@ -56,6 +60,8 @@ def to_test() -> list[Package]:
         _program("git"),
         _program("openssl"),
         _program("curl"),
+        Package("nginx-light", partial(checks.have, "nginx")),
+        _program("caddy"),
         Package("libc6-dev", Path("/usr/include/stdio.h").exists),
         Package("chromium", _has_browser),
         Package("fonts-dejavu-core", Path("/usr/share/fonts/truetype/dejavu").is_dir),
@@ -90,11 +96,27 @@ def _apt(names: list[str], *, log: Path) -> None:
     # A failed update is no reason to stop: the lists that are there may well do.
     logged.run([*get, "update"], log=log, appends=True, env=environ)
     install = [*get, "install", *_AS_FEW_AS_CAN_BE, *names]
-    if logged.run(install, log=log, appends=True, env=environ) != 0:
+    with _nothing_starts():
+        code = logged.run(install, log=log, appends=True, env=environ)
+    if code != 0:
         raise Problem(
             f"apt-get could not install {' '.join(names)}:\n{tail(log, lines=6)}",
             advice="Check the network and apt's sources, then run it again. Nothing was started.",
         )
+
+
+@contextmanager
+def _nothing_starts() -> Iterator[None]:
+    """A package with a web server in it would have the machine serve pages from then on."""
+    if os.geteuid() != 0 or _POLICY.exists():
+        yield
+        return
+    _POLICY.write_text("#!/bin/sh\nexit 101\n")
+    _POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        _POLICY.unlink()
 
 
 def _venv_package() -> str:

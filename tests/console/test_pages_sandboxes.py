@@ -259,3 +259,23 @@ def _rows(account: Cast, *, count: int) -> list[Row]:
         for number in range(count)
     ]
     return sorted(made, key=lambda row: row.id)
+
+
+def test_nothing_overlaps_or_strays_at_any_width(page: Page, account: Cast) -> None:
+    for _ in range(2):
+        account.running_sandbox(metadata={"agent": "words"})
+    sign_in(page, account.operator, to="/sandboxes/")
+    for width in (390, 640, 680, 760, 820, 1000, 1360):
+        page.set_viewport_size({"width": width, "height": 800})
+        nav, end = page.locator(".top nav").bounding_box(), page.locator(".top-end").bounding_box()
+        assert nav
+        assert end
+        assert nav["x"] + nav["width"] <= end["x"] + 1, width
+        spills = "getComputedStyle(nav).overflowX === 'visible'"
+        spilt = f"nav => {spills} && nav.scrollWidth > nav.clientWidth"
+        assert not page.locator(".top nav").evaluate(spilt), width
+        row = page.locator(".list-row").first
+        pick, name = row.locator(".pick").bounding_box(), row.locator(".id").bounding_box()
+        assert pick
+        assert name
+        assert 0 < name["x"] - pick["x"] < 60, width

@@ -1,6 +1,7 @@
-"""The commands of a run as an asciicast v2, for players of terminal recordings.
+"""The commands and terminals of a run as one asciicast v2, for players of terminal recordings.
 
-Such a file is played in real terminals, so that of control sequences only colours are left in it.
+Such a file is played in real terminals, so that of control sequences only colours are left in it:
+of a terminal this is its text. What was drawn in it is in the recording that each terminal has.
 """
 
 from __future__ import annotations
@@ -14,10 +15,14 @@ from console.exports.reading import events_until
 from console.exports.redact import Redactor, redact
 from timeline import ansi
 from timeline.commands import BEGUN, ENDED, asked, ending_of
-from timeline.events import OUTPUT_KINDS, Event
+from timeline.events import OUTPUT_KINDS, Event, Kind
 from timeline.templatetags.timeline_rows import duration
 
 _SECOND: Final = 1_000_000
+_OF_TERMINALS: Final = (Kind.TERMINAL_OPENED, Kind.TERMINAL_OUTPUT, Kind.TERMINAL_CLOSED)
+_FULL_SCREEN: Final = "\n[a full-screen program drew here]\n"
+# What moves a terminal's cursor back or rings, which a line of text has no use for.
+_MOVES: Final = str.maketrans("", "", "\b\x07")
 
 
 async def asciicast(*, sandbox_id: str, last: int, began: int) -> AsyncIterator[bytes]:
@@ -47,6 +52,8 @@ async def asciicast(*, sandbox_id: str, last: int, began: int) -> AsyncIterator[
 def _told(event: Event, redactor: Redactor) -> list[list[str]]:
     data = event.data
     streams = [f"{event.span} {name}" for name in ("stdout", "stderr")]
+    if event.kind in _OF_TERMINALS:
+        return _told_of_terminal(event, redactor)
     if event.kind in BEGUN:
         text = asked(data)
         line = "\x1b[1;32m$\x1b[0m \x1b[1m" + _plain(text) + "\x1b[0m\n"
@@ -59,6 +66,19 @@ def _told(event: Event, redactor: Redactor) -> list[list[str]]:
         held = "".join(ansi.only_colours(redactor.end(stream)) for stream in streams)
         return [["o", _drawn(held + _ending(data))]]
     return []
+
+
+def _told_of_terminal(event: Event, redactor: Redactor) -> list[list[str]]:
+    data, stream = event.data, f"{event.span} terminal"
+    if event.kind == Kind.TERMINAL_OPENED:
+        return [["o", _drawn("\x1b[1;34m[a terminal opens]\x1b[0m\n")], ["m", "Terminal"]]
+    if event.kind == Kind.TERMINAL_CLOSED:
+        held = ansi.only_colours(redactor.end(stream))
+        return [["o", _drawn(f"{held}\x1b[0m\n\x1b[34m[the terminal closes]\x1b[0m\n")]]
+    if data.get("full_screen") is True:
+        return [["o", _drawn(_FULL_SCREEN)]]
+    said = redactor.add(stream, str(data.get("text", "")).translate(_MOVES))
+    return [["o", _drawn(ansi.only_colours(said))]] if said else []
 
 
 def _ending(data: dict[str, Any]) -> str:

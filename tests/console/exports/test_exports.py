@@ -141,6 +141,27 @@ def test_an_asciicast_is_ordered_and_holds_colours_alone(page: Page, account: Ca
     assert "[exit 3, 1.2 s]" in shown
 
 
+def test_an_asciicast_has_the_text_of_terminals_in_its_place(page: Page, account: Cast) -> None:
+    sandbox_id = account.ended_sandbox()
+    texts = ("\x1b[?2004h$ l\bls\r\n", f"a.py {SECRETS[0][:9]}", f"{SECRETS[0][9:]}\x1b[2J\r\n$ ")
+    span = "trm_1"
+    events = [
+        NewEvent(Kind.TERMINAL_OPENED, {"rows": 24, "columns": 80}, PERSON, span),
+        *(NewEvent(Kind.TERMINAL_OUTPUT, {"text": text}, PERSON, span) for text in texts),
+        NewEvent(Kind.COMMAND_STARTED, {"command": "true"}, PERSON, "cmd_1"),
+        NewEvent(Kind.TERMINAL_OUTPUT, {"full_screen": True}, PERSON, span),
+        NewEvent(Kind.TERMINAL_CLOSED, {"exit_code": 0}, PERSON, span),
+    ]
+    events_append(sandbox_id=sandbox_id, events=events)
+    lines = [json.loads(line) for line in _exported(page, account, sandbox_id, "cast").splitlines()]
+    shown = "".join(line[2] for line in lines[1:] if line[1] == "o")
+    assert [line[2] for line in lines[1:] if line[1] == "m"] == ["Terminal", "true"]
+    assert f"ls\r\na.py {REDACTED}\r\n" in shown
+    parts = ("a terminal opens", "a.py", "a full-screen program", "the terminal closes")
+    assert [shown.count(part) for part in parts] == [1] * len(parts)
+    assert not any(gone in shown for gone in ("\b", "\x1b[2J", "\x1b[?2004h", "Ada"))
+
+
 def test_json_lines_are_all_events(page: Page, account: Cast) -> None:
     sandbox_id = account.ended_sandbox()
     reads = [NewEvent(Kind.FILE_READ, {"path": "/a", "size": n}) for n in range(450)]

@@ -114,20 +114,32 @@ class Run:
             changed=bool(data.get("changed")),
         )
 
-    def hear(self, event: Told) -> None:
-        """Take in the next event. What it does not say is passed over."""
+    @property
+    def asks(self) -> bool:
+        """Whether the only command that runs said something like a question last."""
+        return len(self.open) == 1 and any(one.prompt for one in self.open.values())
+
+    def hear(self, event: Told) -> list[Finding]:
+        """Take in the next event, and answer what holds by it. What it does not say is passed over.
+
+        Of silences nothing: they hold by the time alone.
+        """
         if event.kind in BEGUN and event.span:
             self._begun(event, event.span)
         elif event.kind in OUTPUT_KINDS and event.span in self.open:
             self._spoken(event, self.open[event.span])
         elif event.kind in ENDED and event.span in self.open:
             self._ended(event, self.open.pop(event.span))
+            return [*self._repeated(), *self._circles(), *self._failing()]
         elif event.kind == Kind.FILE_WRITTEN:
             self._written(event)
+            return list(self._reverts(str(event.data.get("path", ""))))
         elif event.kind == Kind.NETWORK_DENIED:
             self._denied(event)
+            return list(self._denials(str(event.data.get("host", ""))))
         elif event.kind == Kind.NETWORK_ALLOWED:
             self.denied.pop(str(event.data.get("host", "")), None)
+        return []
 
     def _begun(self, event: Told, span: str) -> None:
         text = asked(event.data)
@@ -168,19 +180,33 @@ class Run:
             self.denied[host] = [*self.denied.pop(host, []), event.seq][-_EVIDENCE:]
             _bound(self.denied)
 
-    def findings(self, *, now: int, since: int, quiet_seconds: int) -> Iterator[Finding]:
-        """Everything that holds at ``now``; a silence before ``since`` (a pause) does not count."""
+    def findings(
+        self, *, now: int, since: int, quiet_seconds: int, works: bool = False
+    ) -> Iterator[Finding]:
+        """Everything that holds at ``now``; a silence before ``since`` (a pause) does not count.
+
+        ``works``: what runs computes, so that it does not wait for anybody.
+        """
         yield from self._repeated()
         yield from self._circles()
         yield from self._failing()
         for one in self.open.values():
             silent = (now - max(one.spoke_at, since)) // _SECOND
-            yield from _silent(one, silent, quiet_seconds)
-        for host, seqs in self.denied.items():
-            if len(seqs) >= DENIALS:
-                text = f"{inert(host)} was denied {_times(len(seqs))}, the run keeps asking for it."
-                yield Finding("denied", _digest("denied", host), text, seqs)
-        for path, seqs in self.reverted.items():
+            yield from _silent(one, silent, quiet_seconds, works=works)
+        for host in self.denied:
+            yield from self._denials(host)
+        for path in self.reverted:
+            yield from self._reverts(path)
+
+    def _denials(self, host: str) -> Iterator[Finding]:
+        seqs = self.denied.get(host, [])
+        if len(seqs) >= DENIALS:
+            text = f"{inert(host)} was denied {_times(len(seqs))}, the run keeps asking for it."
+            yield Finding("denied", _digest("denied", host), text, seqs)
+
+    def _reverts(self, path: str) -> Iterator[Finding]:
+        seqs = self.reverted.get(path)
+        if seqs:
             text = f"{_short(path)} was edited and the edit taken back."
             yield Finding("reverted", _digest("reverted", path, str(seqs[1])), text, seqs)
 
@@ -238,10 +264,10 @@ class Run:
             yield Finding("failing", _digest("failing"), text, seqs)
 
 
-def _silent(one: Open, silent: int, quiet_seconds: int) -> Iterator[Finding]:
+def _silent(one: Open, silent: int, quiet_seconds: int, *, works: bool) -> Iterator[Finding]:
     seqs = [one.seq, one.spoke] if one.spoke else [one.seq]
     key = (str(one.seq), str(one.spoke))
-    if one.prompt and silent >= PROMPT_SECONDS:
+    if one.prompt and not works and silent >= PROMPT_SECONDS:
         text = f"{one.text} asks “{one.prompt}” and waits for input that nobody gives."
         yield Finding("waiting", _digest("waiting", *key), text, seqs)
     elif silent >= quiet_seconds:

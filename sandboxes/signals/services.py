@@ -7,7 +7,7 @@ output only the end of what each command said last.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -19,10 +19,12 @@ from django.utils import timezone
 
 from accounts.policy import Principal, Scope, require
 from sandboxes.errors import SandboxNotFound
-from sandboxes.models import LIVE, Sandbox, Status
+from sandboxes.following import Follower
+from sandboxes.models import Sandbox, Status
 from sandboxes.selectors import sandbox_for
 from sandboxes.signals.models import Progress, Signal
 from sandboxes.signals.rules import Finding, Run, Told
+from sandboxes.usage.history import cores_lately
 from timeline.events import Actor, Kind, NewEvent
 from timeline.services import event_append
 
@@ -31,23 +33,16 @@ _STEP: Final = 5000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _POLICY: Final = Actor("policy")
+#: Cores that a run keeps busy when it computes rather than waits, and when to ask again.
+_WORKS: Final = 0.05
+_NEXT_SAMPLE: Final = timedelta(seconds=10)
 
-_BEGIN: Final = """
-    INSERT INTO signals_progress (sandbox_id, seq, state, done)
-    SELECT s.id, 0, '{}', false FROM sandboxes_sandbox s
-    WHERE s.status = ANY(%s)
-      AND NOT EXISTS (SELECT 1 FROM signals_progress p WHERE p.sandbox_id = s.id)
-    ON CONFLICT DO NOTHING
-"""
-_DUE: Final = """
-    SELECT p.sandbox_id, p.seq, p.state, h.seq, s.status, s.started_at, s.account_id
-    FROM signals_progress p
-    JOIN sandboxes_sandbox s ON s.id = p.sandbox_id
-    JOIN timeline_head h ON h.sandbox_id = p.sandbox_id
-    WHERE NOT p.done
-      AND (h.seq > p.seq OR s.status = ANY(%s) OR (p.next_look <= %s AND s.status = 'running'))
-    ORDER BY p.sandbox_id LIMIT %s FOR UPDATE OF p SKIP LOCKED
-"""
+_RUNS: Final = Follower(
+    table="signals_progress",
+    fresh={"state": "'{}'"},
+    columns=("t.state", "s.started_at"),
+    others="(t.next_look <= %(now)s AND s.status = 'running')",
+)
 _NOTE: Final = """
     UPDATE signals_progress p
     SET seq = n.seq, state = n.state::jsonb, next_look = n.next_look, done = n.done
@@ -87,8 +82,7 @@ class SignalNotFound(SandboxNotFound):
 
 def signals_look() -> int:
     """One round over every run with news; returns how many were looked at."""
-    with connection.cursor() as cursor:
-        cursor.execute(_BEGIN, [[status.value for status in LIVE]])
+    _RUNS.begin()
     looked = 0
     while count := _look_batch():
         looked += count
@@ -100,20 +94,19 @@ def signals_look() -> int:
 @transaction.atomic
 def _look_batch() -> int:
     now = timezone.now()
-    ended = [Status.TERMINATED.value, Status.FAILED.value]
-    with connection.cursor() as cursor:
-        cursor.execute(_DUE, [ended, now, BATCH])
-        due = [_Due(*row) for row in cursor.fetchall()]
+    due = [_Due(*row) for row in _RUNS.due(limit=BATCH, now=now)]
     if not due:
         return 0
     heard = _read(due)
     standing = _standing([one.sandbox_id for one in due])
+    for one in due:
+        one.hear(heard.get(one.sandbox_id, ()))
+    working = _working([one.sandbox_id for one in due if one.run.asks])
     rows, raised = [], []
     for one in due:
-        for event in heard.get(one.sandbox_id, ()):
-            one.run.hear(event)
-        rows.append(one.progress())
-        findings = [] if one.over else one.findings(now)
+        works = one.sandbox_id in working
+        rows.append(one.progress(now, works=works))
+        findings = [] if one.over else one.findings(now, works=works)
         raised += _settle(one, findings, standing.get(one.sandbox_id, {}), now)
     _note(rows)
     for signal in raised:
@@ -139,12 +132,13 @@ class _Due:
 
     sandbox_id: str
     seq: int
-    state: Any
     head: int
     status: str
-    started_at: datetime | None
     account_id: str
+    state: Any
+    started_at: datetime | None
     run: Run = field(init=False)
+    passing: dict[str, Finding] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.run = Run.from_json(self.state if isinstance(self.state, dict) else _json(self.state))
@@ -161,13 +155,17 @@ class _Due:
     def since(self) -> int:
         return (self.started_at - _EPOCH) // _MICROSECOND if self.started_at else 0
 
-    def progress(self) -> Progress:
+    def hear(self, events: Sequence[Told]) -> None:
+        """What holds after one event and no longer at the round's end is kept in ``passing``."""
+        for event in events:
+            self.passing |= {found.key: found for found in self.run.hear(event)}
+
+    def progress(self, now: datetime, *, works: bool) -> Progress:
         at = self.run.next_look(since=self.since, quiet_seconds=_quiet())
         look = None if at is None or self.over else _EPOCH + timedelta(microseconds=at)
-        now = timezone.now()
         if look is not None and look <= now:
             # It was silent for that long already: what comes next is news, or another silence.
-            look = now + timedelta(seconds=_quiet())
+            look = now + (_NEXT_SAMPLE if works else timedelta(seconds=_quiet()))
         return Progress(
             sandbox_id=self.sandbox_id,
             seq=self.upto,
@@ -176,10 +174,14 @@ class _Due:
             done=self.over,
         )
 
-    def findings(self, now: datetime) -> list[Finding]:
+    def findings(self, now: datetime, *, works: bool) -> list[Finding]:
         at = (now - _EPOCH) // _MICROSECOND
         since = self.since if self.status == Status.RUNNING else at
-        return list(self.run.findings(now=at, since=since, quiet_seconds=_quiet()))
+        return list(self.run.findings(now=at, since=since, quiet_seconds=_quiet(), works=works))
+
+    def gone(self, known: Container[str]) -> list[Finding]:
+        """What held within the round, is over by now, and was not told before."""
+        return [finding for key, finding in self.passing.items() if key not in known]
 
 
 def _json(text: Any) -> dict[str, Any]:
@@ -209,6 +211,14 @@ def _read(due: Sequence[_Due]) -> dict[str, list[Told]]:
     return heard
 
 
+def _working(sandbox_ids: Sequence[str]) -> frozenset[str]:
+    """Of these, the runs that compute: what looks like a question there is none."""
+    if not sandbox_ids:
+        return frozenset()
+    cores = cores_lately(sandbox_ids=sandbox_ids)
+    return frozenset(each for each, busy in cores.items() if busy >= _WORKS)
+
+
 def _standing(sandbox_ids: Sequence[str]) -> dict[str, dict[str, Signal]]:
     found: dict[str, dict[str, Signal]] = defaultdict(dict)
     for signal in Signal.objects.filter(sandbox_id__in=sandbox_ids, resolved_at=None):
@@ -219,30 +229,33 @@ def _standing(sandbox_ids: Sequence[str]) -> dict[str, dict[str, Signal]]:
 def _settle(
     due: _Due, findings: Sequence[Finding], standing: dict[str, Signal], now: datetime
 ) -> list[Signal]:
-    """Resolve what is over, keep what grew, and return what is new."""
+    """Resolve what is over, keep what grew, and return what is new, be it over by now or not."""
     held = {finding.key: finding for finding in findings}
     over = [signal.pk for key, signal in standing.items() if key not in held]
     if over:
         Signal.objects.filter(pk__in=over).update(resolved_at=now)
-    new = []
     for key, finding in held.items():
         signal = standing.get(key)
-        if signal is None:
-            new.append(
-                Signal(
-                    sandbox_id=due.sandbox_id,
-                    account_id=due.account_id,
-                    rule=finding.rule,
-                    key=key,
-                    text=finding.text,
-                    evidence=finding.evidence,
-                    raised_at=now,
-                )
-            )
-        elif signal.evidence != finding.evidence:
+        if signal is not None and signal.evidence != finding.evidence:
             changed = {"evidence": finding.evidence, "text": finding.text}
             Signal.objects.filter(pk=signal.pk).update(**changed)
-    return new
+    gone = [_signal(due, one, now, resolved_at=now) for one in due.gone(held.keys() | standing)]
+    return gone + [_signal(due, one, now) for one in findings if one.key not in standing]
+
+
+def _signal(
+    due: _Due, finding: Finding, now: datetime, *, resolved_at: datetime | None = None
+) -> Signal:
+    return Signal(
+        sandbox_id=due.sandbox_id,
+        account_id=due.account_id,
+        rule=finding.rule,
+        key=finding.key,
+        text=finding.text,
+        evidence=finding.evidence,
+        raised_at=now,
+        resolved_at=resolved_at,
+    )
 
 
 def _tell_raised(signal: Signal) -> None:

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Final
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
+from django.utils import timezone
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
 
-from sandboxes.models import LIVE, Status
+from sandboxes.following import Follower
+from sandboxes.models import Status
 from sandboxes.spans.models import Sent
 from sandboxes.spans.shape import command_span, sandbox_span
 from timeline.commands import ENDED
@@ -31,21 +33,11 @@ SPANS: Final = 500
 _ROUNDS: Final = 20
 _ENDS: Final = [kind.value for kind in ENDED]
 _OVER: Final = [Kind.SANDBOX_TERMINATED.value, Kind.SANDBOX_FAILED.value]
-_BEGIN: Final = """
-    INSERT INTO spans_sent (sandbox_id, seq, done)
-    SELECT s.id, 0, false FROM sandboxes_sandbox s
-    WHERE s.status = ANY(%s)
-      AND NOT EXISTS (SELECT 1 FROM spans_sent t WHERE t.sandbox_id = s.id)
-    ON CONFLICT DO NOTHING
-"""
-_DUE: Final = """
-    SELECT t.sandbox_id, t.seq, h.seq, s.status, s.template, s.account_id, s.created_at
-    FROM spans_sent t
-    JOIN sandboxes_sandbox s ON s.id = t.sandbox_id
-    JOIN timeline_head h ON h.sandbox_id = t.sandbox_id
-    WHERE NOT t.done AND (h.seq > t.seq OR s.status = ANY(%s))
-    ORDER BY t.sandbox_id LIMIT %s FOR UPDATE OF t SKIP LOCKED
-"""
+#: How long after a run's end its last events may take to be stored.
+_LAST_WORDS: Final = timedelta(seconds=30)
+_RUNS: Final = Follower(
+    table="spans_sent", fresh={}, columns=("s.template", "s.created_at", "s.ended_at")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +46,18 @@ class _Run:
     seq: int
     head: int
     status: str
-    template: str
     account_id: str
+    template: str
     created_at: datetime
+    ended_at: datetime | None
+
+    @property
+    def over(self) -> bool:
+        return self.status in (Status.TERMINATED, Status.FAILED)
+
+    @property
+    def has_said_all(self) -> bool:
+        return self.ended_at is None or timezone.now() - self.ended_at > _LAST_WORDS
 
     @property
     def resource(self) -> Resource:
@@ -74,8 +75,7 @@ def spans_send() -> int:
     """One round; returns how many spans the collector took. Nothing without a collector."""
     if not settings.ORKESTR_OTLP_ENDPOINT:
         return 0
-    with connection.cursor() as cursor:
-        cursor.execute(_BEGIN, [[status.value for status in LIVE]])
+    _RUNS.begin()
     sent = 0
     for _ in range(_ROUNDS):
         count, more = _send_batch()
@@ -88,10 +88,7 @@ def spans_send() -> int:
 @transaction.atomic
 def _send_batch() -> tuple[int, bool]:
     """How many went, and whether to go on at once."""
-    ended = [Status.TERMINATED.value, Status.FAILED.value]
-    with connection.cursor() as cursor:
-        cursor.execute(_DUE, [ended, RUNS])
-        due = [_Run(*row) for row in cursor.fetchall()]
+    due = [_Run(*row) for row in _RUNS.due(limit=RUNS)]
     spans: list[ReadableSpan] = []
     rows: list[Sent] = []
     for run in due:
@@ -124,7 +121,7 @@ def _read(run: _Run, *, room: int) -> tuple[list[ReadableSpan], Sent]:
         elif event.span in begun:
             spans.append(command_span(started=begun[event.span], ended=event, resource=resource))
     whole = len(events) < room
-    over = run.status in (Status.TERMINATED, Status.FAILED)
+    over = run.over and (run.has_said_all or any(event.kind in _OVER for event in events))
     seq = max(run.head, run.seq) if whole else events[-1].seq
     return spans, Sent(sandbox_id=run.sandbox_id, seq=seq, done=whole and over)
 

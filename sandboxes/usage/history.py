@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any, Final
 
 from django.db import connection
+from django.utils import timezone
 
 from sandboxes.models import Sandbox
 from sandboxes.usage.services import SLOT_SECONDS
@@ -32,6 +34,16 @@ _TOTALS: Final = """
     )
     SELECT DISTINCT at, generation, cpu_us, memory_kib_ms FROM each ORDER BY at
 """
+
+_LATELY: Final = """
+    SELECT w.id, s.at, s.generation, s.cpu_us, s.memory_kib_ms
+    FROM unnest(%(ids)s::text[]) AS w(id)
+    CROSS JOIN LATERAL (
+        SELECT * FROM usage_sample
+        WHERE sandbox_id = w.id AND at > %(since)s ORDER BY slot DESC LIMIT 2
+    ) AS s ORDER BY s.at
+"""
+_LATE: Final = timedelta(seconds=45)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +93,14 @@ def usage_between(totals: Iterable[Totals]) -> list[UsagePoint]:
         if was.generation == now.generation
         and (micros := round((now.at - was.at).total_seconds() * 1e6)) > 0
     ]
+
+
+def cores_lately(*, sandbox_ids: Sequence[str]) -> dict[str, float]:
+    """How many cores each kept busy between its last two samples; those without are left out."""
+    totals: dict[str, list[Totals]] = defaultdict(list)
+    with connection.cursor() as cursor:
+        cursor.execute(_LATELY, {"ids": list(sandbox_ids), "since": timezone.now() - _LATE})
+        for sandbox_id, *values in cursor.fetchall():
+            totals[sandbox_id].append(Totals(*values))
+    points = {each: usage_between(known) for each, known in totals.items()}
+    return {each: found[-1].cores for each, found in points.items() if found}

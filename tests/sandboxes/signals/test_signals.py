@@ -15,6 +15,7 @@ from sandboxes.models import Sandbox, Status
 from sandboxes.signals.models import Progress, Signal
 from sandboxes.signals.selectors import signals_of, signals_of_account
 from sandboxes.signals.services import signal_dismiss, signals_look
+from sandboxes.usage.models import Sample
 from tests.cast import Cast
 from timeline.events import SYSTEM, Kind, NewEvent, now_us
 from timeline.selectors import events_after
@@ -123,6 +124,40 @@ def test_a_question_that_nobody_answers(run: Sandbox) -> None:
     assert "asks “Continue? [Y/n]”" in _rules(run, asks)["waiting"].text
     found = _rules(run, _command("build", None, output="compiling a.c:\n", ago=25))
     assert [signal.text.split()[0] for signal in found.values()] == ["apt"]
+
+
+def test_who_computes_does_not_wait_whatever_it_printed_last(run: Sandbox) -> None:
+    now = timezone.now()
+    for seconds in (20, 10):
+        slot = int(now.timestamp()) - seconds
+        at, busy = now - timedelta(seconds=seconds), (20 - seconds) * 900_000
+        Sample.objects.create(
+            sandbox=run, slot=slot, at=at, generation=1, cpu_us=busy, memory_kib_ms=0
+        )
+    solves = _command("solve", None, output="Solving environment: ", ago=25)
+    assert _rules(run, solves) == {}
+    look = Progress.objects.get(sandbox=run).next_look
+    assert look is not None
+    assert look < timezone.now() + timedelta(seconds=11)  # it may wait by then
+    Sample.objects.filter(sandbox=run).update(cpu_us=1_000)
+    assert set(_rules(run, _write("/a", ""))) == {"waiting"}
+
+
+def test_what_comes_and_goes_between_two_rounds_is_told_as_over(
+    run: Sandbox, account: Cast
+) -> None:
+    stuck = [event for _ in "123" for event in _command("make", 2)]
+    assert _rules(run, stuck, _command("ls")) == {}
+    signal = Signal.objects.get(sandbox=run)
+    assert (signal.rule, signal.evidence) == ("repeated", [1, 3, 5])
+    assert signal.resolved_at is not None
+    told = [e for e in events_after(sandbox_id=run.id) if e.kind == Kind.SIGNAL_RAISED]
+    assert [event.seq for event in told] == [signal.seq]
+
+    short = account.sandbox_row(status=Status.TERMINATED, ended_at=timezone.now())
+    assert _rules(short, _denied("a.example") * 3) == {}
+    assert [one.rule for one in Signal.objects.filter(sandbox=short)] == ["denied"]
+    assert Progress.objects.get(sandbox=short).done
 
 
 def test_a_dismissed_one_comes_back_only_anew(run: Sandbox, account: Cast) -> None:

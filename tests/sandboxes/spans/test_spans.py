@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.proto.trace.v1.trace_pb2 import Status as SpanStatus
@@ -134,6 +135,21 @@ def test_a_command_is_a_span_within_its_runs_trace(receiver: Receiver, run: Sand
     assert {one.parent_span_id for one in receiver.spans[:-1]} == {whole.span_id}
     assert receiver.spans[2].status.message == "signal 9"
     assert Sent.objects.get(sandbox=run).done
+
+
+def test_a_run_that_begins_and_ends_between_two_rounds_is_sent_whole(
+    receiver: Receiver, run: Sandbox, account: Cast
+) -> None:
+    assert spans_send() == 0
+    short = account.sandbox_row(status=Status.TERMINATED, ended_at=timezone.now())
+    events_append(sandbox_id=short.id, events=_command("true", 0, "cmd_1"))
+    assert spans_send() == 1
+    assert not Sent.objects.get(sandbox=short).done  # its end is still to be stored
+    ended = NewEvent(Kind.SANDBOX_TERMINATED, {"reason": "requested"})
+    events_append(sandbox_id=short.id, events=[ended])
+    assert spans_send() == 1
+    assert [span.name for span in receiver.spans] == ["true", "sandbox"]
+    assert Sent.objects.get(sandbox=short).done
 
 
 def test_what_a_collector_did_not_take_is_sent_again_and_nothing_is_lost(

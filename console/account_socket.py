@@ -21,6 +21,7 @@ from console.consumers import (
     is_this_session,
     principal_of_scope,
     session_lives,
+    standing_of,
 )
 from console.standing import Standing, watch
 
@@ -50,13 +51,7 @@ class AccountSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels s
             self._enter(principal)
 
     def _enter(self, principal: Principal) -> None:
-        self._standing = Standing(
-            session_key=self.scope["session"].session_key or "",
-            user_id=principal.user_id or 0,
-            account_id=principal.account_id,
-            role=principal.role,
-            changed=self._role_changed,
-        )
+        self._standing = standing_of(self.scope, principal, self._role_changed)
         watch.add(self._standing)
         self._serving = asyncio.create_task(self._serve(principal))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from django.contrib.sessions.backends.base import SessionBase
@@ -14,6 +14,7 @@ from accounts.database import in_database
 from accounts.models import User
 from accounts.policy import Principal, Scope, allows
 from console.signed_in import principal_in_session
+from console.standing import Standing, watch
 from sandboxes.errors import SandboxNotFound
 from sandboxes.selectors import sandbox_for
 from timeline.consumers import TimelineConsumer
@@ -53,16 +54,46 @@ def is_about(scope: Mapping[str, Any], message: Mapping[str, Any]) -> bool:
     return bool(message["type"] == "member.changed" and message["user_id"] == scope["user"].pk)
 
 
+def standing_of(
+    scope: Mapping[str, Any], principal: Principal, changed: Callable[[str | None], Awaitable[None]]
+) -> Standing:
+    """Of who opened a socket, for ``standing.watch``; ``changed`` as there."""
+    return Standing(
+        session_key=scope["session"].session_key or "",
+        user_id=principal.user_id or 0,
+        account_id=principal.account_id,
+        role=principal.role,
+        changed=changed,
+    )
+
+
 class SandboxTimeline(TimelineConsumer):
     """The timeline of one sandbox, for people of its account."""
 
+    _standing: Standing | None = None
+
     async def connect(self) -> None:
         """A session that has ended is told apart from a sandbox that is not there."""
-        if await principal_of_scope(self.scope) is not None:
-            await super().connect()
+        principal = await principal_of_scope(self.scope)
+        if principal is None:
+            await self.accept()
+            await self.close(code=SIGNED_OUT)
             return
-        await self.accept()
-        await self.close(code=SIGNED_OUT)
+        await super().connect()
+        if self.is_serving:
+            self._standing = standing_of(self.scope, principal, self._role_changed)
+            watch.add(self._standing)
+
+    async def disconnect(self, code: int) -> None:
+        """The socket is gone, whoever closed it."""
+        if self._standing is not None:
+            watch.remove(self._standing)
+        await super().disconnect(code)
+
+    async def _role_changed(self, role: str | None) -> None:
+        """Whoever may not look any more, or is not signed in any more, sees no further row."""
+        if role is None or not await self.authorize(self.sandbox_id):
+            await self.end("ended")
 
     async def authorize(self, sandbox_id: str) -> bool:
         """Someone else's sandbox is as good as none."""

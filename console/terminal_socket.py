@@ -22,7 +22,13 @@ from accounts.announce import CONTROL, account_group
 from accounts.database import in_database
 from accounts.origin import origin_of_scope
 from accounts.policy import ROLE_SCOPES, Principal, Scope, allows
-from console.consumers import FORBIDDEN, SIGNED_OUT, is_this_session, principal_of_scope
+from console.consumers import (
+    FORBIDDEN,
+    SIGNED_OUT,
+    is_this_session,
+    principal_of_scope,
+    standing_of,
+)
 from console.standing import Standing, watch
 from sandboxes.errors import SandboxError, SandboxNotFound
 from sandboxes.host.terminals.client import Attendance
@@ -94,13 +100,7 @@ class TerminalSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels 
     async def _enter(self) -> None:
         self._group = account_group(self.principal.account_id)
         await self.channel_layer.group_add(self._group, self.channel_name)
-        self._standing = Standing(
-            session_key=self.scope["session"].session_key or "",
-            user_id=self.principal.user_id or 0,
-            account_id=self.principal.account_id,
-            role=self.principal.role,
-            changed=self._role_changed,
-        )
+        self._standing = standing_of(self.scope, self.principal, self._role_changed)
         watch.add(self._standing)
         self._serving = asyncio.create_task(self._serve())
 

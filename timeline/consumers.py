@@ -118,6 +118,15 @@ class TimelineConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channel
                 await self._end("ended", ENDED)
                 return
 
+    @property
+    def is_serving(self) -> bool:
+        """Whether whoever opened this socket was let in."""
+        return self._serving is not None
+
+    async def end(self, why: str) -> None:
+        """Whoever watches may not any longer; ``why`` is the code of the ``bye``."""
+        await self._end(why, ENDED)
+
     async def _end(self, why: str, code: int) -> None:
         if self._serving is not None:
             self._serving.cancel()

@@ -69,6 +69,10 @@ class SignedIn:
         self._cookies = {name: morsel.value for name, morsel in client.cookies.items()}
         self._url = stack.url
 
+    @property
+    def session_key(self) -> str:
+        return self._cookies["orkestr_session"]
+
     def get(self, path: str) -> int:
         return httpx.get(self._url + path, cookies=self._cookies).status_code
 

@@ -7,20 +7,25 @@ import time
 
 import httpx
 import pytest
+from django.contrib.sessions.models import Session
 from django.test import Client
+from django.utils import timezone
 from orkestr import Sandbox
 from orkestr._client import OrkestrClient
 from playwright.sync_api import Page, expect
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
 from accounts.models import Membership, Role
 from tests.cast import Cast
-from tests.console.pages import card, open_timeline, sign_in, watched
+from tests.console.pages import card, open_timeline, watched
+from tests.console.terminals import SignedIn
 from tests.console.test_pages_timeline import _fill
 from tests.stack import Stack
+from timeline.events import SYSTEM, Kind, NewEvent, now_us
 from timeline.selectors import last_seq
+from timeline.services import events_append
 
 ESCAPES = (
     r"\033]0;owned\007\033]52;c;ZXZpbA==\007\033[2J\033[999;999Hlow\033[31mred\033[0m"
@@ -46,6 +51,8 @@ def test_hostile_output_names_and_metadata_are_shown_as_they_are(
     page.on("dialog", lambda dialog: complaints.append(dialog.message))
     open_timeline(page, account.owner, sandbox.id)
     title = page.title()
+    expect(page.locator("#details")).to_contain_text(f'"{MARKUP}'[:60])
+    assert page.locator("#details").locator("img, script, b").count() == 0
     sandbox.exec(f"printf '{ESCAPES}\\n'; printf 'a\\342\\200\\256b\\342\\200\\213c\\n'")
     sandbox.exec(f"echo '{MARKUP}'")
     sandbox.files.write(f"/workspace/{MARKUP.replace('/', '_')}", "x")
@@ -125,19 +132,70 @@ def test_ten_thousand_events_at_once_leave_the_page_usable(
     assert time.monotonic() - began < 5
 
 
-def test_a_socket_from_another_site_is_refused(
-    page: Page, account: Cast, stack: Stack, sandbox_client: OrkestrClient
+@pytest.mark.parametrize("path", ["fleet/", "sandboxes/", "sandboxes/{}/timeline/"])
+def test_a_socket_from_another_site_or_of_nobody_is_refused_and_a_session_that_runs_out_ends_it(
+    account: Cast, other_account: Cast, stack: Stack, path: str
 ) -> None:
-    sandbox = Sandbox.create(template="debian-12", client=sandbox_client)
-    sign_in(page, account.owner)
-    cookie = "; ".join(f"{name}={value}" for name, value in _cookies(page).items())
-    url = f"{stack.url}/ws/sandboxes/{sandbox.id}/timeline/".replace("http", "ws", 1)
+    sandbox_id = account.ended_sandbox()
+    events_append(sandbox_id=sandbox_id, events=[NewEvent(Kind.SANDBOX_CREATED, {})])
+    url = f"{stack.url}/ws/{path.format(sandbox_id)}".replace("http", "ws", 1)
+    owner, stranger = SignedIn(stack, account.owner), SignedIn(stack, other_account.owner)
+    address = url.removeprefix(stack.url.replace("http", "ws", 1))
+    assert owner.socket(address, origin="https://evil.example") == 403
+    assert SignedIn(stack, None).socket(address) == 4401
+    if "{}" in path:
+        assert stranger.socket(address) == 4404
+    cookie = f"orkestr_session={owner.session_key}"
     headers = {"Cookie": cookie}
-    with pytest.raises(InvalidStatus) as told:
-        connect(url, additional_headers=headers, origin=Origin("https://evil.example"))
-    assert told.value.response.status_code == 403
     with connect(url, additional_headers=headers, origin=Origin(stack.url)) as socket:
-        assert '"t":"rows"' in str(socket.recv(timeout=10))
+        assert socket.recv(timeout=30)
+        Session.objects.filter(session_key=owner.session_key).update(expire_date=timezone.now())
+        with pytest.raises(ConnectionClosed) as told:
+            while True:
+                socket.recv(timeout=15)
+    assert told.value.rcvd is not None
+    assert told.value.rcvd.code == 4401
+    assert owner.socket(address) == 4401
+
+
+def test_clocks_that_jump_leave_the_order_and_every_way_through_the_run(
+    page: Page, account: Cast
+) -> None:
+    """Back by fifty years, forward by a hundred, and half a second before the run began."""
+    sandbox_id = account.ended_sandbox()
+    now, year = now_us(), 365 * 86_400_000_000
+    jumps = (0, -50 * year, 100 * year, -500_000, 1_000_000)
+    for number, jump in enumerate(jumps):
+        span, at = f"cmd_{number}", now + jump
+        data = {"command": f"step {number}", "cwd": "/"}
+        ended = {"exit_code": 0, "signal": None, "duration_ms": 5, "timed_out": False}
+        text = {"stream": "stdout", "text": f"said {number}\n", "bytes": 7, "offset": 0}
+        events = [
+            NewEvent(Kind.COMMAND_STARTED, data, SYSTEM, span, at),
+            NewEvent(Kind.COMMAND_OUTPUT, text, SYSTEM, span, at - 10),
+            NewEvent(Kind.COMMAND_EXITED, ended, SYSTEM, span, at - 20),
+        ]
+        events_append(sandbox_id=sandbox_id, events=events)
+    complaints = watched(page)
+    timeline = open_timeline(page, account.viewer, sandbox_id)
+    expect(timeline).to_have_attribute("data-verified", str(3 * len(jumps)))
+    commands = page.locator(".card-command")
+    expect(commands).to_have_text([f"step {number}" for number in range(len(jumps))])
+    for number in range(len(jumps)):
+        shown = card(page, f"step {number}")
+        expect(shown).to_have_attribute("data-state", "ok")
+        expect(shown.locator(".out")).to_have_text(f"said {number}\n")
+    track = page.get_by_role("slider", name="Moment of the run")
+    for key in ("Home", "ArrowRight", "PageUp", "End"):
+        track.press(key)
+        expect(commands).to_have_count(len(jumps))
+    page.get_by_label("Speed of the replay").select_option("64")
+    page.get_by_role("button", name="Replay", exact=True).click()
+    expect(commands).to_have_count(len(jumps))
+    page.keyboard.press("End")
+    for path in ("metrics/", "files/?at=99999999999999", "export/html/", "export/cast/", "strip/"):
+        assert page.request.get(f"/sandboxes/{sandbox_id}/{path}").ok, path
+    assert complaints == []
 
 
 def test_a_role_lowered_while_connected_acts_no_more(

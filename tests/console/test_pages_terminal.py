@@ -299,7 +299,7 @@ def test_hostile_output_stays_inert(page: Page, account: Cast, sandbox: Sandbox)
         + "\x1b]"
         + "A" * 100_000
         + "\x07"
-        + "z" * 200_000
+        + "z" * 1_000_000
         + "\x1b[H\x1b[2Jcalm\n",
     )
     complaints = watched(page)

@@ -227,7 +227,7 @@ STATIC_ROOT = Path(_collected) if _collected else BASE_DIR / "staticfiles"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {
-        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        "BACKEND": "console.static_storage.HashedFiles"
         if _collected
         else "django.contrib.staticfiles.storage.StaticFilesStorage",
     },

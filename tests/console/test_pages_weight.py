@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -43,6 +44,8 @@ def test_a_sandboxes_page_stays_light(
     weights = {urlsplit(url).path: _weight(response) for url, response in seen.items()}
     assert sum(weights.values()) <= BUDGET, weights
     assert all(httpx.URL(url).host == "127.0.0.1" for url in seen)
+    scripts = [path for path in weights if path.endswith(".js")]
+    assert all(re.search(r"\.[0-9a-f]{12}\.js$", path) for path in scripts), "each under one name"
 
 
 def test_the_lock_file_names_no_registry() -> None:

@@ -53,15 +53,18 @@ _SCROLL = """async (seconds) => {
   const until = performance.now() + seconds * 1000;
   let last = performance.now();
   let most = 0;
+  let waited = 0;
+  const rows = document.querySelector(".tl-rows");
   while (performance.now() < until && !document.getElementById("e1")) {
     box.scrollTop -= 1500;
     await new Promise(requestAnimationFrame);
     frames.push((performance.now() - last) / 1000);
     last = performance.now();
     most = Math.max(most, document.querySelectorAll("[data-seq]").length);
+    if (rows.getBoundingClientRect().top > box.getBoundingClientRect().top + 40) waited += 1;
   }
   const ended = Boolean(document.getElementById("e1"));
-  return { frames, heap: performance.memory.usedJSHeapSize, most, ended };
+  return { frames, heap: performance.memory.usedJSHeapSize, most, waited, ended };
 }"""
 
 
@@ -141,6 +144,7 @@ def _first_paint(paint: float) -> Row:
 def _scrolled(scroll: dict[str, Any]) -> Row:
     frames, heap = scroll["frames"], float(scroll["heap"]) / 2**20
     reached = "to the first event" if scroll["ended"] else "not to its end in time"
+    reached += f" in {sum(frames):.0f} s ({scroll['waited']} frames saw its edge)"
     return Row(
         what=f"scrolling up through {LONG:,} events",
         measured=f"frames {milliseconds(frames)}, p95 {quantile(frames, 0.95) * 1e3:.0f} ms, "

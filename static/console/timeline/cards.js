@@ -15,18 +15,22 @@ export function measure(cards) {
   cards.clear();
   for (const card of held) delete card.dataset.still;
   for (const change of held.map(measured)) change();
-  if (held.length && !resting.size) requestAnimationFrame(rest);
+  if (held.length && !resting.size) setTimeout(rest, SETTLED);
   for (const card of held) resting.add(card);
 }
 
+const SETTLED = 200; // milliseconds within which cards that come in are told about together
 const resting = new Set();
 
 /** Tells the browser how tall the cards are that change no more: out of sight they cost nothing then, and move nothing. */
 function rest() {
   const still = [...resting].filter((card) => card.dataset.state !== "running" && !("still" in card.dataset));
   resting.clear();
-  for (const [card, height] of still.map((card) => [card, card.offsetHeight])) {
-    if (!height) continue;
+  // The size is told without the padding, which all cards have alike.
+  const { paddingTop, paddingBottom } = still.length ? getComputedStyle(still[0]) : {};
+  const padding = parseFloat(paddingTop) + parseFloat(paddingBottom);
+  for (const [card, height] of still.map((card) => [card, card.getBoundingClientRect().height - padding])) {
+    if (height <= 0) continue;
     card.style.containIntrinsicBlockSize = `auto ${height}px`;
     card.dataset.still = "";
   }

@@ -1,9 +1,8 @@
 // History by keyset: the same rows as the stream's, a page at a time.
 
 const LIMIT = 200;
-const STEP = 50; // rows of a page while the reader scrolls: no more than a frame or two of layout
-const FAST = 200; // for one who is through with the last page already: placing few costs as much as placing many
-const SOON = 400; // milliseconds after a page within which the next one says that they are
+const STEP = 60; // rows of a page while the reader scrolls: placing them takes less than a frame
+const AHEAD = 3; // pages that are fetched before they are wanted
 
 /** One page of rows `before` or `after` a seq, or `at` a moment. `filter` narrows what is sent. */
 export async function page(address, { before, after, at, limit = LIMIT, filter = {}, signal }) {
@@ -26,37 +25,52 @@ export async function page(address, { before, after, at, limit = LIMIT, filter =
   };
 }
 
-/** Pages in front of what is held or behind it, the next one fetched while the last is being looked at. */
+/** Pages in front of what is held or behind it; those in front are fetched while the last are being looked at. */
 export class Pages {
-  /** `ahead`: towards the newest rows. */
-  constructor(address, { ahead = false } = {}) {
+  /** `onward`: towards the newest rows. */
+  constructor(address, { onward = false } = {}) {
     this.address = address;
-    this.ahead = ahead;
-    this.next = null;
-    this.done = 0;
+    this.onward = onward;
+    this.#begin(0, "");
   }
 
-  #ask(from, filter, limit) {
-    const key = JSON.stringify([from, filter]);
-    if (this.next?.key === key) return this.next.got;
-    const where = this.ahead ? { after: from } : { before: from };
-    this.next = { key, got: page(this.address, { ...where, limit, filter }) };
-    return this.next.got;
+  #begin(from, filter) {
+    this.from = from;
+    this.filter = filter;
+    this.coming = [];
+  }
+
+  #ask(from, filter) {
+    const where = this.onward ? { after: from } : { before: from };
+    return page(this.address, { ...where, limit: STEP, filter });
   }
 
   async page(from, filter) {
-    const limit = performance.now() - this.done < SOON ? FAST : STEP;
-    const got = await this.#ask(from, filter, limit).catch((error) => {
-      this.next = null;
+    const narrowed = JSON.stringify(filter);
+    if (this.from !== from || this.filter !== narrowed) this.#begin(from, narrowed);
+    if (this.onward) return this.#ask(from, filter);
+    this.#fetch(filter);
+    const { coming } = this;
+    try {
+      const got = await coming[0];
+      if (coming !== this.coming) return got; // others have been asked for meanwhile
+      this.from = got.from;
+      coming.shift();
+      this.#fetch(filter);
+      return got;
+    } catch (error) {
+      if (coming === this.coming) this.#begin(0, "");
       throw error;
-    });
-    this.next = null;
-    if (!this.ahead && got.from > 1) this.#ask(got.from, filter, limit).catch(() => (this.next = null));
-    return got;
+    }
   }
 
-  /** What was fetched is on the page. */
-  placed() {
-    this.done = performance.now();
+  // One after the other: where a page begins is known when it is there.
+  #fetch(filter) {
+    while (this.coming.length < AHEAD) {
+      const last = this.coming.at(-1) ?? Promise.resolve({ from: this.from });
+      const next = last.then((got) => (got.from > 1 ? this.#ask(got.from, filter) : got));
+      next.catch(() => {}); // who wants this page hears of it
+      this.coming.push(next);
+    }
   }
 }

@@ -14,7 +14,7 @@ import { Stream } from "./stream.js";
 import { View } from "./view.js";
 
 const MOST = 900; // rows on the page
-const KEEP = 600; // rows left after dropping some
+const KEEP = 800; // rows left after dropping some
 const NEAR_EDGE = 1200; // pixels from an end at which the next page is fetched
 
 const root = document.getElementById("timeline");
@@ -23,7 +23,7 @@ const list = root.querySelector(".tl-rows");
 const part = (name) => root.querySelector(`[data-part="${name}"]`);
 
 const rows = new Rows(list, dresser(Number(root.dataset.started)));
-const view = new View(scroller, list, () => {
+const view = new View(scroller, list, part("room"), () => {
   paintState();
   journey.turned();
 });
@@ -75,7 +75,7 @@ let measuring = 0;
 function measureSoon() {
   measuring ||= requestAnimationFrame(() => {
     measuring = 0;
-    view.keep(() => measure(rows.touched));
+    if (rows.touched.size || filters.parts.length) view.keep(() => measure(rows.touched));
     mark();
   });
 }
@@ -101,7 +101,7 @@ function append(incoming, to) {
   rows.tail = Math.max(rows.tail, to);
   if (rows.size <= MOST) return;
   if (view.following) rows.dropOldest(KEEP);
-  else if (scroller.scrollTop > scroller.scrollHeight / 2) rows.dropOldest(KEEP);
+  else if (view.above > list.offsetHeight / 2) rows.dropOldest(KEEP);
   else rows.dropNewest(KEEP);
 }
 
@@ -141,7 +141,7 @@ async function repair(to) {
 }
 
 const behind = new Pages(root.dataset.rows);
-const onward = new Pages(root.dataset.rows, { ahead: true });
+const onward = new Pages(root.dataset.rows, { onward: true });
 async function load(pages, from, use) {
   if (loading) return;
   loading = true;
@@ -152,15 +152,17 @@ async function load(pages, from, use) {
     if (mine !== turn) return; // other rows have been asked for meanwhile
     if (got) view.keep(() => (use(got), measure(rows.touched)));
     else say("Older events could not be loaded. Scroll again to retry.", "warning");
-    pages.placed();
+    makeRoom();
   } finally {
     loading = false;
     root.toggleAttribute("data-loading", false);
     paintEnds();
-    // Rows that fold away or are filtered out move nothing: go on until the screen is filled.
-    if (rows.size <= KEEP) requestAnimationFrame(edges);
+    // What comes in moves nothing, so nobody scrolls: go on until the screen is filled.
+    if (rows.size <= KEEP || view.above < 0) requestAnimationFrame(edges);
   }
 }
+
+const makeRoom = () => view.roomFor(rows.head - 1, rows.tail - rows.head + 1);
 
 function older() {
   if (rows.head <= 1 || loading || journey.replay.playing) return undefined;
@@ -183,7 +185,7 @@ function newer() {
 }
 
 function edges() {
-  if (scroller.scrollTop < NEAR_EDGE) older();
+  if (view.above < NEAR_EDGE) older();
   else if (scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR_EDGE) newer();
 }
 let turn = 0; // of pages that replace all rows, the last one asked for counts
@@ -202,9 +204,11 @@ async function jump(before) {
 }
 
 function replace(got) {
+  view.makeRoom(0);
   rows.clear();
   take(got.rows ?? parse(got.html), { found: true });
   rows.cover(got.from, got.to);
+  makeRoom();
   paintEnds();
   verified();
 }
@@ -335,6 +339,7 @@ function start() {
   mark();
   tick(root);
   root.dataset.ready = "";
+  makeRoom();
   view.pin();
   paintEnds();
   verified();
@@ -370,7 +375,7 @@ filters.field.form.addEventListener("submit", async (event) => {
   choose(walk(list, scroller, -1));
 });
 scroller.addEventListener("wheel", ({ deltaY }) => {
-  if (deltaY < 0 && scroller.scrollTop < 1 && rows.head > 1) further();
+  if (deltaY < 0 && view.above < 1 && rows.head > 1) further();
 }, { passive: true });
 const follow = () => (view.following && !journey.active ? view.hold() : live());
 part("follow").addEventListener("click", follow);
@@ -391,10 +396,7 @@ keys({
   " ": () => journey.toggle(),
   d: toggleAside,
   End: live,
-  Home: () => {
-    view.hold();
-    scroller.scrollTop = 0;
-  },
+  Home: () => view.toTop(),
   Escape: () => choose(null),
   "/": () => filters.field.focus(),
 });

@@ -1,12 +1,20 @@
 // Where the reader looks: stuck to the live edge, or held still while the stream goes on.
 
 const NEAR = 32;
+const ROOM = 100_000; // pixels above the rows for older ones to come into, at most
+const LITTLE = 5_000; // pixels of it with which there is little left
+const PEEK = 240; // pixels of the room above the rows that may be seen while older ones are on their way
 
 export class View {
-  /** `changed()` is called when following turns to holding or back. */
-  constructor(scroller, list, changed) {
+  /**
+   * `room` is an empty element above the rows: what comes in there takes of it, so that nothing moves and nothing has
+   * to be painted again. `changed()` is called when following turns to holding or back.
+   */
+  constructor(scroller, list, room, changed) {
     this.scroller = scroller;
     this.list = list;
+    this.room = room;
+    this.free = 0; // pixels of room
     this.changed = changed;
     this.following = true;
     this.attached = () => true;
@@ -22,6 +30,39 @@ export class View {
     return scrollHeight - scrollTop - clientHeight < NEAR;
   }
 
+  /** Pixels of rows above what is shown. */
+  get above() {
+    return this.scroller.scrollTop - this.free;
+  }
+
+  /** Makes that many pixels of room above the rows. What is shown stays, though it has to be painted again. */
+  makeRoom(pixels) {
+    const more = pixels - this.free;
+    if (!more) return;
+    this.#setRoom(pixels);
+    this.#scrollBy(more);
+  }
+
+  /** Makes room for as many older events as are to come, each as high as the `held` ones are, if there is little left. */
+  roomFor(older, held) {
+    if (older <= 0) return this.makeRoom(0);
+    if (this.free > LITTLE) return undefined;
+    const { offsetHeight: height } = this.list;
+    if (height < this.scroller.clientHeight) return this.makeRoom(0);
+    const coming = Math.round((height / held) * older);
+    return this.free < coming / 2 ? this.makeRoom(Math.min(ROOM, coming)) : undefined;
+  }
+
+  #setRoom(pixels) {
+    this.free = pixels;
+    this.room.style.blockSize = `${pixels}px`;
+  }
+
+  #scrollBy(pixels) {
+    this.scroller.scrollTop += pixels;
+    this.last = this.scroller.scrollTop;
+  }
+
   pin() {
     this.scroller.scrollTop = this.scroller.scrollHeight;
     this.last = this.scroller.scrollTop;
@@ -29,6 +70,12 @@ export class View {
 
   hold() {
     this.#set(false);
+  }
+
+  /** Holds at the first row. */
+  toTop() {
+    this.hold();
+    this.scroller.scrollTop = this.free;
   }
 
   follow() {
@@ -43,6 +90,7 @@ export class View {
   }
 
   #scrolled() {
+    if (this.above < -PEEK) this.scroller.scrollTop = this.free - PEEK;
     const up = this.scroller.scrollTop < this.last - 1;
     this.last = this.scroller.scrollTop;
     if (this.following && up && !this.atBottom) this.hold();
@@ -60,9 +108,15 @@ export class View {
     const before = anchor?.getBoundingClientRect().top;
     change();
     if (!anchor?.isConnected) return;
-    const moved = anchor.getBoundingClientRect().top - before;
-    if (moved) this.scroller.scrollTop += moved;
-    this.last = this.scroller.scrollTop;
+    this.#moved(anchor.getBoundingClientRect().top - before);
+  }
+
+  // What came in above takes of the room there, what went away leaves it, as far as there is any.
+  #moved(by) {
+    if (!by) return;
+    const taken = this.free ? Math.min(by, this.free) : 0;
+    if (taken) this.#setRoom(this.free - taken);
+    if (by - taken) this.#scrollBy(by - taken);
   }
 
   // The first visible row; inside a tall card, the first visible piece of its output.

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from django.template.loader import get_template, select_template
 from django.utils.html import escape as escape_attribute
+from django.utils.safestring import SafeString
 
 from timeline import ansi
 from timeline.events import OUTPUT_KINDS, Event, Kind
@@ -58,9 +59,15 @@ def render_part(event: Event, *, part: str) -> str:
 
 def _structural(event: Event, *, part: str = "") -> str:
     template = _template(event.kind if event.kind in _KINDS else "other")
-    context = {"event": event, "data": event.data, "part": part, "tools": _TOOLS}
+    context = {"event": event, "data": event.data, "part": part, "tools": _tools()}
     html: str = template.render(context)
     return html
+
+
+@cache
+def _tools() -> SafeString:
+    """The same for every command, so made once."""
+    return SafeString(get_template(f"{_FOLDER}/tools.html").render({"tools": _TOOLS}))
 
 
 def _other(event: Event) -> str:

@@ -15,6 +15,7 @@ import { View } from "./view.js";
 
 const MOST = 900; // rows on the page
 const KEEP = 800; // rows left after dropping some
+const FILL = 600; // rows up to which more are fetched though nobody scrolls
 const NEAR_EDGE = 1200; // pixels from an end at which the next page is fetched
 
 const root = document.getElementById("timeline");
@@ -158,7 +159,7 @@ async function load(pages, from, use) {
     root.toggleAttribute("data-loading", false);
     paintEnds();
     // What comes in moves nothing, so nobody scrolls: go on until the screen is filled.
-    if (rows.size <= KEEP || view.above < 0) requestAnimationFrame(edges);
+    if (rows.size <= FILL || view.above < 0) requestAnimationFrame(edges);
   }
 }
 
@@ -166,7 +167,7 @@ const makeRoom = () => view.roomFor(rows.head - 1, rows.tail - rows.head + 1);
 
 function older() {
   if (rows.head <= 1 || loading || journey.replay.playing) return undefined;
-  if (view.following && rows.size > KEEP && !asked) return undefined;
+  if (view.following && rows.size > FILL && !asked) return undefined;
   asked = false;
   return load(behind, rows.head, (got) => {
     const fresh = take(parse(got.html), { found: true });

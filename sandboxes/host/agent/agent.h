@@ -214,7 +214,7 @@ struct command {
     struct command *next;
     char id[ID_MAX + 1];
     int pid;
-    bool terminal, exited, ended, forgotten, timed_out, exit_sent;
+    bool terminal, hung_up, exited, ended, forgotten, timed_out, exit_sent;
     int status;
     struct rusage usage;
     int64_t started_us, exited_us;
@@ -278,6 +278,10 @@ struct launch {
 /* Starts the shell. Fills the command's pid and descriptors; else answers the stage, errno set. */
 enum stage spawn_shell(struct command *command, const struct launch *launch);
 void signals_answer(void (*handler)(int)); /* sets what every signal that can be caught does */
+
+/* ---- session.c ---------------------------------------------------------------------------- */
+
+void session_hang_up(int leader); /* whatever is in the session of a process that has ended */
 
 /* ---- files.c ------------------------------------------------------------------------------ */
 

@@ -173,6 +173,7 @@ static void terminate(struct command *k)
 {
     if (k->ended || k->kill_ms)
         return;
+    k->hung_up = k->terminal;
     if (k->terminal)
         hang_up(k);
     else
@@ -262,6 +263,8 @@ void command_reaped(int pid, int status, const struct rusage *usage)
         k->status = status;
         k->usage = *usage;
         k->exited_us = now_us();
+        if (k->hung_up && dials())
+            session_hang_up(pid);
         k->deadline_ms = 0;
         k->grace_ms = now_ms() + GRACE_MS;
         input_drop(k);

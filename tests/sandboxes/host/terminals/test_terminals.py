@@ -380,3 +380,17 @@ async def test_a_host_that_is_told_to_stop_leaves_them_running(
     async with visit(client, sandbox.id, terminal) as ann:
         await ann.line("echo again=$$.")
         await ann.sees(f"again={pid}.")
+
+
+@both
+async def test_what_starts_as_it_closes_is_hung_up(
+    client: TerminalClient, sandbox: Sandboxed
+) -> None:
+    terminal = await open_in(client, sandbox)
+    async with visit(client, sandbox.id, terminal) as ann:
+        await ann.line("trap : HUP; while :; do echo rea''dy; sleep 4321; done")
+        await ann.sees("ready")
+        await client.terminal_close(sandbox.id, terminal, actor=ANN)
+        await ann.hears("closed")
+    gone = "while pgrep -f 'sleep [4]321'; do sleep 0.05; done"
+    assert (await sandbox.exec(gone, timeout_seconds=30)).exit_code == 0

@@ -191,7 +191,7 @@ class Pause:
                 await self._quiesce()
         except (HostError, TimeoutError) as error:
             log.info("The agent of %s cannot be quiet: %s", self._box.sandbox_id, error)
-            return "A file is being transferred, or the agent does not answer."
+            return "A file or a connection is being passed on, or the agent does not answer."
         try:
             await in_thread(self._threads, partial(self._memory.hold, self._box.slot))
         except HostError as error:

@@ -33,6 +33,8 @@ class Feeder:
 
     async def _connected(self) -> Link:
         """Raises ``HostError``; after a parting it may be asked again."""
+        if self._partings != self._ties.partings:
+            self.close()  # nothing is under way: what was handed over has been answered
         if self._link is not None:
             return self._link
         await self._ties.together()

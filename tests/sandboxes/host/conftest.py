@@ -55,6 +55,7 @@ def _host(templates: Path, redis_url: str) -> Iterator[HostProcess]:
 @pytest.fixture
 def host(_host: HostProcess) -> HostProcess:
     """A host that answers, also after a test that killed it."""
+    _host.forget_events()
     if _host.process is None or _host.process.poll() is not None:
         _host.start()
     return _host
@@ -73,6 +74,7 @@ def _machine(templates: Path, redis_url: str) -> Iterator[HostProcess]:
 @pytest.fixture
 def machine(_machine: HostProcess) -> Iterator[HostProcess]:
     """A host of this module's own, to be restarted with all it has."""
+    _machine.forget_events()
     if _machine.process is None:
         _machine.start()
     yield _machine

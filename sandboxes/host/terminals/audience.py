@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
@@ -24,6 +25,43 @@ WATCHERS: Final = 256
 REFUSED: Final = 64
 #: Bytes in one frame to a watcher.
 CHUNK: Final = 16 * 1024
+#: How long what was sent may wait to be shown, in seconds, and the window of the slowest page.
+DELAY: Final = 0.06
+LEAST_WINDOW: Final = 4 * 1024
+#: By how much the shortest way to a page is taken to have grown with each word of it, in seconds.
+DRIFT: Final = 1e-5
+
+
+class Pace:
+    """How far a page may be behind: by what it shows within ``DELAY``, as its own words tell.
+
+    So what Ctrl-C has to wait for takes as long on a busy machine as on an idle one. What the way
+    there and back takes by itself does not count: a page that is far away is not a slow one.
+    """
+
+    def __init__(self) -> None:
+        self.window = WINDOW
+        self._sent: deque[tuple[int, float]] = deque()
+        self._least = 1.0
+
+    def sent(self, total: int) -> None:
+        """So many bytes are on their way or shown, from now on."""
+        self._sent.append((total, time.monotonic()))
+
+    def shown(self, total: int) -> None:
+        """So many of them have been shown."""
+        since = None
+        while self._sent and self._sent[0][0] <= total:
+            since = self._sent.popleft()[1]
+        if since is None:
+            return
+        waited = time.monotonic() - since
+        self._least = min(self._least + DRIFT, waited)
+        waited -= self._least
+        grown = self.window + CHUNK // 4
+        fits = self.window * DELAY / waited if waited > DELAY else grown
+        self.window = int(min(WINDOW, grown, max(LEAST_WINDOW, self.window / 2, fits)))
+
 
 Send = Callable[[Mapping[str, Any], bytes], Awaitable[None]]
 
@@ -42,6 +80,7 @@ class Watcher:
         self._refused: list[tuple[Mapping[str, Any], bytes]] = []
         self._sent = 0
         self._acknowledged = 0
+        self.pace = Pace()
         self._wake = asyncio.Event()
         self.moved = asyncio.Event()
 
@@ -54,6 +93,7 @@ class Watcher:
         if not self._acknowledged <= count <= self._sent:
             raise HostError("invalid", "More was acknowledged than was sent; connect again.")
         self._acknowledged = count
+        self.pace.shown(count)
         self.behind = False
         self.moved.set()
         self._wake.set()
@@ -99,12 +139,13 @@ class Watcher:
         await self._send({"kind": "screen", "skipped": skipped}, beginning)
 
     async def _catch_up(self) -> None:
-        while self.at < self.screen.end and self._sent - self._acknowledged < WINDOW:
+        while self.at < self.screen.end and self._sent - self._acknowledged < self.pace.window:
             if self.at < self.screen.start:
                 await self._begin(skipped=self.screen.start - self.at)
-            data = self.screen.read(self.at, CHUNK)
+            data = self.screen.read(self.at, min(CHUNK, self.pace.window // 2))
             self.at += len(data)
             self._sent += len(data)
+            self.pace.sent(self._sent)
             await self._send({"kind": "output"}, data)
         self.moved.set()
 

@@ -136,7 +136,7 @@ class Session(Followed):
             await asyncio.sleep(-self._credit / RATE)
         driver = self.audience.driver
         while driver and not driver.behind and driver is self.audience.driver:
-            if self.screen.end - driver.at <= LAG:
+            if self.screen.end - driver.at <= min(LAG, driver.pace.window // 2):
                 return
             driver.moved.clear()
             try:

@@ -294,6 +294,7 @@ async def test_what_was_told_but_not_noted_is_as_it_was_told(own: HostProcess) -
     own.start()
     assert await own.client.statuses() == {sandbox.id: "running"}
     assert await sandbox.output("echo runs") == "runs\n"
+    await asyncio.to_thread(own.until_event, sandbox.id, "sandbox.resumed")
     assert kinds(sandbox) == ["sandbox.paused", "sandbox.resumed"]
 
 

@@ -186,6 +186,8 @@ def test_only_open_ports_are_reached_and_22_never(proxies: Proxies) -> None:
     assert connect(sandbox, f"{ALLOWED}:8443").startswith(OPEN)
     assert connect(sandbox, f"{ALLOWED}:22").startswith(b"HTTP/1.1 403 ")
     assert connect(sandbox, f"{ALLOWED}:80").startswith(b"HTTP/1.1 403 ")
+    sandbox.wait(lambda e: e.data["port"] == 22)
+    sandbox.wait(lambda e: e.data["port"] == 80)
     assert {e.data["port"] for e in sandbox.events() if e.kind == "network.denied"} == {22, 80}
     with pytest.raises(ValueError, match="Port 22 cannot be opened"):
         Rule(ALLOWED, ports=(22,))

@@ -118,7 +118,8 @@ def fork(bench: Bench) -> list[Row]:
             against=f"create to first exec: {milliseconds(creates)} (ratio {ratio:.2f})",
             target="≤ 4 × p50",
             met=ratio <= 4.0,
-            note="a create takes a sandbox that was started ahead of time, a fork starts its own",
+            note="a create takes a sandbox that was started ahead of time; a fork starts its own "
+            "and reads its processes from disk, since snapshots hold memory",
         )
     ]
 

@@ -12,11 +12,10 @@ from django.views.decorators.http import require_POST, require_safe
 
 from accounts.origin import origin_of
 from accounts.policy import Principal, Scope, allows, require
+from console.refusals import refusals_told
 from console.signed_in import signed_in
 from sandboxes.allowing import domain_allow
 from sandboxes.allowlist import policy_of
-from sandboxes.errors import SandboxError, SandboxNotFound
-from sandboxes.host.types import HostError
 from sandboxes.models import Sandbox
 from sandboxes.selectors import sandbox_for
 from timeline.events import Kind
@@ -79,17 +78,12 @@ def _sums(hosts: list[Reached]) -> dict[str, int]:
 @signed_in
 def allow(request: HttpRequest, principal: Principal, sandbox_id: str) -> HttpResponse:
     """Open the network to one more domain."""
-    try:
+    with refusals_told(request):
         name = async_to_sync(domain_allow)(
             principal=principal,
             sandbox_id=sandbox_id,
             domain=request.POST.get("domain", "").strip(),
             origin=origin_of(request),
         )
-    except SandboxNotFound:
-        raise
-    except (SandboxError, HostError) as error:
-        messages.error(request, str(error))
-    else:
         messages.success(request, f"{name} and all below it can be reached from now on.")
     return redirect("sandbox-network", sandbox_id)

@@ -13,10 +13,9 @@ from django.views.decorators.http import require_POST, require_safe
 from accounts.origin import origin_of
 from accounts.policy import Principal, Scope, require
 from accounts.selectors import account_of
+from console.refusals import refusals_told
 from console.signed_in import signed_in
 from console.tabs import tab_to_return_to
-from sandboxes.errors import NotFound, SandboxError
-from sandboxes.host.types import HostError
 from sandboxes.models import SnapshotStatus
 from sandboxes.snapshots import snapshot_create, snapshot_delete, snapshot_for, snapshots_of
 
@@ -41,18 +40,13 @@ def snapshots(request: HttpRequest, principal: Principal) -> HttpResponse:
 @signed_in
 def snapshot_take(request: HttpRequest, principal: Principal, sandbox_id: str) -> HttpResponse:
     """Keep a copy of a sandbox as it is now; it runs on."""
-    try:
+    with refusals_told(request):
         snapshot = async_to_sync(snapshot_create)(
             principal=principal,
             sandbox_id=sandbox_id,
             name=request.POST.get("name", "").strip(),
             origin=origin_of(request),
         )
-    except NotFound:
-        raise
-    except (SandboxError, HostError) as error:
-        messages.error(request, str(error))
-    else:
         what = "files and processes" if snapshot.includes_memory else "files"
         messages.success(
             request,
@@ -68,14 +62,9 @@ def snapshot_end(request: HttpRequest, principal: Principal, snapshot_id: str) -
     """Delete one for good."""
     require(principal, Scope.SANDBOXES_WRITE)
     snapshot = snapshot_for(account_id=principal.account_id, snapshot_id=snapshot_id)
-    try:
+    with refusals_told(request):
         async_to_sync(snapshot_delete)(
             principal=principal, snapshot_id=snapshot.id, origin=origin_of(request)
         )
-    except NotFound:
-        raise
-    except (SandboxError, HostError) as error:
-        messages.error(request, str(error))
-    else:
         messages.success(request, f"Snapshot {snapshot.name or snapshot.id} is deleted.")
     return redirect("snapshots")

@@ -16,6 +16,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from accounts.origin import origin_of
 from accounts.policy import Principal, Scope, require
 from console.forms import DeliveryFilterForm, WebhookForm
+from console.refusals import refusals_told
 from console.signed_in import signed_in
 from sandboxes.errors import NotFound, SandboxError
 from sandboxes.webhooks import services
@@ -184,12 +185,7 @@ def _done(
     service: Callable[..., object],
     said: str,
 ) -> HttpResponse:
-    try:
+    with refusals_told(request):
         service(principal=principal, webhook_id=webhook_id, origin=origin_of(request))
-    except NotFound:
-        raise
-    except SandboxError as error:
-        messages.error(request, str(error))
-    else:
         messages.success(request, said)
     return redirect("webhook", webhook_id)

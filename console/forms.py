@@ -23,6 +23,8 @@ from sandboxes.limits import (
 from sandboxes.masking import EXAMPLE_LONGEST
 from sandboxes.models import Isolation, Status
 from sandboxes.retention import LEAST_DAYS, MOST_DAYS
+from sandboxes.volume_limits import DAYS_MAX, HOURS_MAX
+from sandboxes.volumes import Lifetime
 from sandboxes.webhooks.kinds import TEST_EVENT, EventType
 from sandboxes.webhooks.models import DeliveryStatus
 
@@ -178,6 +180,34 @@ class ForkForm(RunForm):
 
     def to_request(self) -> SandboxRequest:
         return replace(super().to_request(), snapshot=self.cleaned_data["snapshot"])
+
+
+class LifetimeForm(forms.Form):
+    """How long after its creation a volume is deleted by itself; empty for never."""
+
+    amount = forms.IntegerField(required=False, error_messages={"invalid": "Say it as a number."})
+    unit = forms.ChoiceField(choices=[("days", "days"), ("hours", "hours")])
+
+    def clean(self) -> dict[str, Any]:
+        """Within what a volume may have."""
+        data = super().clean() or {}
+        if not self.errors:
+            most = {"days": DAYS_MAX, "hours": HOURS_MAX}[data["unit"]]
+            if data["amount"] is not None and not 1 <= data["amount"] <= most:
+                self.add_error("amount", f"1 to {most} {data['unit']}, or empty for ever.")
+        return data
+
+    def lifetime(self) -> Lifetime:
+        """Only after ``is_valid``."""
+        data = self.cleaned_data
+        return Lifetime(**{data["unit"]: data["amount"]})
+
+
+class VolumeForm(LifetimeForm):
+    """A volume to make."""
+
+    name = forms.CharField(max_length=64)
+    size_gb = forms.FloatField(error_messages={"invalid": "Say it as a number of gigabytes."})
 
 
 class ExtendForm(forms.Form):

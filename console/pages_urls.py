@@ -36,6 +36,7 @@ from console.views import (
     terminal,
     tokens,
     usage,
+    volumes,
     webhooks,
     you,
 )
@@ -67,6 +68,13 @@ urlpatterns = [
     path(
         "sandboxes/snapshots/<str:snapshot_id>/delete/", snapshots.snapshot_end, name="snapshot-end"
     ),
+    path("sandboxes/volumes/", volumes.volumes, name="volumes"),
+    path(
+        "sandboxes/volumes/<str:volume_id>/lifetime/",
+        volumes.volume_lifetime,
+        name="volume-lifetime",
+    ),
+    path("sandboxes/volumes/<str:volume_id>/delete/", volumes.volume_end, name="volume-end"),
     path("sandboxes/<str:sandbox_id>/", sandbox.sandbox, name="sandbox"),
     path("sandboxes/<str:sandbox_id>/rows/", sandbox.sandbox_rows, name="sandbox-rows"),
     path("sandboxes/<str:sandbox_id>/head/", sandbox.sandbox_head, name="sandbox-head"),

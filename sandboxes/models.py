@@ -265,6 +265,11 @@ class Sandbox(models.Model):
             models.Index(fields=["account", "network", "-id"], name="sandbox_by_network"),
             models.Index(fields=["token", "-id"], name="sandbox_by_token"),
             models.Index(
+                fields=["volume", "-id"],
+                name="sandbox_by_volume",
+                condition=models.Q(volume__isnull=False),
+            ),
+            models.Index(
                 fields=["account", "ended_at"],
                 name="sandbox_failed",
                 condition=models.Q(status=Status.FAILED),

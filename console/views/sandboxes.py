@@ -76,7 +76,9 @@ def sandbox_new(request: HttpRequest, principal: Principal) -> HttpResponse:
     """Make a sandbox from a template, or from the snapshot that is named; go to its timeline."""
     require(principal, Scope.SANDBOXES_WRITE)
     snapshot = _snapshot(request, principal)
-    form = (ForkForm if snapshot else SandboxForm)(request.POST or None)
+    form = (ForkForm if snapshot else SandboxForm)(
+        request.POST or None, initial={"volume": request.GET.get("volume", "")[:64]}
+    )
     if request.method == "POST" and form.is_valid():
         try:
             return redirect("sandbox", _made(request, principal, form).id)

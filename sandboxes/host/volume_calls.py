@@ -32,8 +32,14 @@ async def _ids(host: Host, call: Call) -> None:
     await call.send({"ok": True, "volume_ids": await host.volumes.ids()})
 
 
+async def _used(host: Host, call: Call) -> None:
+    asked = [check_volume_id(one) for one in call.texts("volume_ids")]
+    await call.send({"ok": True, "used_bytes": await host.volumes.used_bytes(asked)})
+
+
 CALLS: Final[Mapping[str, Callable[[Host, Call], Awaitable[None]]]] = {
     "volume_make": _make,
     "volume_drop": _drop,
     "volume_ids": _ids,
+    "volume_used": _used,
 }

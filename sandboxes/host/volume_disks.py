@@ -93,6 +93,13 @@ class VolumeDisks:
         """Its ceiling. Raises ``OSError``."""
         return self._image(volume_id).stat().st_size // disks.MIB
 
+    def used_bytes(self, volume_id: str) -> int | None:
+        """What its image takes of this host's disk; None when there is none."""
+        try:
+            return self._image(volume_id).stat().st_blocks * 512
+        except FileNotFoundError:
+            return None
+
     def ids(self) -> list[str]:
         """Of all there are."""
         return sorted(path.stem for path in self._folder.glob("vol_*.ext4"))

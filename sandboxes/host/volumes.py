@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -61,6 +61,13 @@ class Volumes:
     async def ids(self) -> list[str]:
         """Of every volume that has a disk here."""
         return await in_thread(self._threads, self._disks.ids)
+
+    async def used_bytes(self, volume_ids: Sequence[str]) -> dict[str, int]:
+        """What each takes of this host's disk, without those that have none here."""
+        found = await in_thread(
+            self._threads, lambda: {one: self._disks.used_bytes(one) for one in volume_ids}
+        )
+        return {one: used for one, used in found.items() if used is not None}
 
     async def attach(self, spec: CreateSpec, slot: Slot, *, actor: Actor) -> list[NewEvent]:
         """Mount what ``spec`` names in a slot in which nothing but the agent runs.

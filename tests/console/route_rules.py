@@ -82,6 +82,9 @@ RULES: Final[dict[str, Rule]] = {
     "sandboxes/bulk/": _WRITE,
     "sandboxes/snapshots/": _READ,
     "sandboxes/snapshots/<str:snapshot_id>/delete/": _WRITE,
+    "sandboxes/volumes/": Rule(get=READ, post=WRITE),
+    "sandboxes/volumes/<str:volume_id>/lifetime/": Rule(post=WRITE, form={"unit": "days"}),
+    "sandboxes/volumes/<str:volume_id>/delete/": _WRITE,
     "sandboxes/views/": _READ_POST,
     "sandboxes/views/<int:view_id>/delete/": Rule(post=READ, names_more=True),
     "palette/": _READ,
@@ -217,6 +220,7 @@ MADE: Final[dict[str, Callable[[Cast], Any]]] = {
     ),
     "webhook_id": MADE_FOR_API["{webhook_id}"],
     "snapshot_id": MADE_FOR_API["{snapshot_id}"],
+    "volume_id": MADE_FOR_API["{volume_id}"],
     "token_id": lambda cast: cast.mint().token.id,
 }
 _NOBODY: Final = 999_999_999

@@ -287,3 +287,21 @@ async def test_creates_cut_off_by_a_killed_host_let_go_of_their_volume(own: Host
         await own.client.create(again.spec, actor=ACTOR)
         await again.output("echo alive > /persist/file")
         await again.terminate()
+
+
+async def test_it_tells_what_each_takes_of_the_hosts_disk(
+    host: HostProcess, make_sandbox: Make
+) -> None:
+    client, volume = volumes_of(host), await new_volume(host)
+    absent = f"vol_{ULID()}"
+    before = (await client.volume_used([volume, absent]))[volume]
+    assert before < 8 << 20
+    sandbox = await make_sandbox(volume=volume)
+    await sandbox.output("head -c 20000000 /dev/urandom > /persist/big")
+    await sandbox.terminate()
+    used = await client.volume_used([volume, absent])
+    assert list(used) == [volume]
+    assert 20_000_000 <= used[volume] - before < 28_000_000
+    with pytest.raises(HostError) as caught:
+        await client.volume_used(["../../etc"])
+    assert caught.value.code == "volume_gone"

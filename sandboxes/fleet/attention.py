@@ -12,7 +12,6 @@ from sandboxes.signals.models import Rule, Signal
 
 STREAK: Final = 3
 EXPIRING: Final = timedelta(minutes=2)
-_STUCK: Final = (Rule.REPEATED, Rule.LOOP, Rule.FAILING)
 _BAD, _WARNING, _CALM = 3, 2, 1
 
 
@@ -42,9 +41,9 @@ class Attention:
 def attention_of(
     sandbox: Sandbox, *, signals: Sequence[Signal], streak: int, now: datetime
 ) -> Attention:
-    """Stuck or failing first, then what waits, is denied or about to end, then what is held."""
+    """Failing first, then what repeats, waits, is denied or about to end, then what is held."""
     found = [_of_signal(signal) for signal in signals]
-    if streak >= STREAK and not any(signal.rule in _STUCK for signal in signals):
+    if streak >= STREAK and not any(signal.rule == Rule.FAILING for signal in signals):
         text = f"The last {streak} commands failed."
         found.append((_BAD, Reason("bad", "Failing streak", text)))
     found += _of_time(sandbox, now)
@@ -57,10 +56,10 @@ def attention_of(
 
 
 def _of_signal(signal: Signal) -> tuple[int, Reason]:
-    is_stuck = signal.rule in _STUCK
+    is_failing = signal.rule == Rule.FAILING
     seq = signal.evidence[-1] if signal.evidence else None
-    reason = Reason("bad" if is_stuck else "warning", Rule(signal.rule).label, signal.text, seq)
-    return (_BAD if is_stuck else _WARNING), reason
+    reason = Reason("bad" if is_failing else "warning", Rule(signal.rule).label, signal.text, seq)
+    return (_BAD if is_failing else _WARNING), reason
 
 
 def _of_time(sandbox: Sandbox, now: datetime) -> list[tuple[int, Reason]]:

@@ -51,13 +51,15 @@ class Open:
     spoke_at: int
     spoke: int = 0
     prompt: str = ""
+    said: str = ""
 
 
 @dataclass(slots=True)
 class Done:
     """One that ended; ``code`` is its exit code or what stands for it, ``ok`` whether it is good.
 
-    ``changed``: a file was written between the one before it and its end.
+    ``changed``: a file was written between the one before it and its end. ``said`` is a digest of
+    how much it printed and of its last line.
     """
 
     seq: int
@@ -66,6 +68,12 @@ class Done:
     code: str
     ok: bool
     changed: bool
+    said: str = ""
+
+    @property
+    def outcome(self) -> tuple[str, ...]:
+        """What it shares with one that got no further: one that went well prints the same, too."""
+        return (self.key, self.code, self.said) if self.ok else (self.key, self.code)
 
 
 @dataclass(slots=True)
@@ -150,13 +158,16 @@ class Run:
     def _spoken(self, event: Told, one: Open) -> None:
         one.spoke_at, one.spoke = event.at, event.seq
         tail = str(event.data.get("tail") or "")
+        one.said = _short((tail.splitlines() or [""])[-1])
         one.prompt = _short(tail.splitlines()[-1]) if _PROMPT.search(tail) else ""
 
     def _ended(self, event: Told, one: Open) -> None:
         ending = ending_of(event.data)
         code = "a timeout" if ending.state == "late" else ending.how
         ok = ending.state == "ok"
-        self.done.append(Done(one.seq, one.key, one.text, code, ok, self.changed))
+        lengths = [str(event.data.get(name)) for name in ("stdout_bytes", "stderr_bytes")]
+        said = _digest(one.said, *lengths)
+        self.done.append(Done(one.seq, one.key, one.text, code, ok, self.changed, said))
         self.changed = False
         del self.done[:-_KEPT]
 
@@ -219,10 +230,11 @@ class Run:
         return min(waits, default=None)
 
     def _repeated(self) -> Iterator[Finding]:
-        streak = self._tail(lambda one, last: (one.key, one.code) == (last.key, last.code))
+        streak = self._tail(lambda one, last: one.outcome == last.outcome)
         if len(streak) >= REPEATS:
             last = streak[-1]
-            text = f"{last.text} ran {_times(len(streak))} in a row, each with {last.code}."
+            how = f"{last.code} and the same output" if last.ok else last.code
+            text = f"{last.text} ran {_times(len(streak))} in a row, each with {how}."
             key = _digest("repeated", last.key, last.code)
             yield Finding("repeated", key, text, [one.seq for one in streak[-_EVIDENCE:]])
 
@@ -240,7 +252,7 @@ class Run:
     def _circles(self) -> Iterator[Finding]:
         for length in _CYCLES:
             rounds = self.done[-length * REPEATS :]
-            keys = [(one.key, one.code) for one in rounds]
+            keys = [one.outcome for one in rounds]
             if len(keys) < length * REPEATS or len(set(keys)) != length:
                 continue
             if keys != keys[:length] * REPEATS or any(one.changed for one in rounds[1:]):

@@ -82,13 +82,28 @@ def test_what_needs_attention_comes_first(account: Cast) -> None:
     ]
     reasons = {row.sandbox.id: row.attention for row in view.rows}
     assert reasons[stuck.id].tone == "bad"
-    assert reasons[stuck.id].reasons[0].text == "make ran 3 times in a row, each with exit 2."
+    assert [(reason.tone, reason.text) for reason in reasons[stuck.id].reasons] == [
+        ("bad", "The last 3 commands failed."),
+        ("warning", "make ran 3 times in a row, each with exit 2."),
+    ]
     assert [reason.text for reason in reasons[failing.id].reasons] == [
         "The last 4 commands failed."
     ]
     assert reasons[held.id].reasons[0].text == "Ada holds it."
     assert reasons[calm.id].reasons == ()
     assert (view.counts.live, view.counts.paused, view.counts.attention) == (4, 2, 4)
+
+
+def test_a_command_that_goes_well_again_and_again_is_a_warning_and_no_failure(
+    account: Cast,
+) -> None:
+    run = _run(account, *[("git status", 0)] * 5)
+    signals_look()
+    attention = _by_id(Fleet(account.account.id))[run.id].attention
+    assert [reason.tone for reason in attention.reasons] == ["warning"]
+    assert attention.reasons[0].text.endswith(
+        "5 times in a row, each with exit 0 and the same output."
+    )
 
 
 def test_a_run_that_is_paused_when_its_time_is_up_does_not_end(account: Cast) -> None:

@@ -80,6 +80,27 @@ def test_a_file_that_was_written_in_between_is_progress(run: Sandbox) -> None:
     assert _rules(run, again, _command("make", 2), _command("make", 2)) == {}
 
 
+def test_what_goes_well_and_prints_something_else_each_time_is_progress(run: Sandbox) -> None:
+    polls = [
+        event
+        for left in (9, 7, 5)
+        for event in [*_command("curl jobs/1", output=f"job\n{left} to go\n"), *_command("date")]
+    ]
+    assert _rules(run, polls) == {}
+    more = [event for left in (3, 2, 1) for event in _command("curl jobs/1", output=f"{left}\n")]
+    assert _rules(run, more) == {}
+    same = [event for _ in range(3) for event in _command("curl jobs/1", output="0\n")]
+    found = _rules(run, same)
+    assert found["repeated"].text.endswith(
+        "3 times in a row, each with exit 0 and the same output."
+    )
+
+
+def test_what_fails_alike_is_told_whatever_it_printed(run: Sandbox) -> None:
+    tries = [event for took in (3, 4, 5) for event in _command("test", 1, output=f"{took} ms\n")]
+    assert set(_rules(run, tries)) == {"repeated"}
+
+
 def test_circles_and_streaks_and_denials_and_reverts(run: Sandbox) -> None:
     around = [*_command("cat a"), *_command("cat b")]
     assert _rules(run, around * 3)["loop"].evidence == [1, 3, 5, 7, 9, 11]

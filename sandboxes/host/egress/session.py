@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,9 @@ from sandboxes.host.egress.request import Request, RequestError, Target
 if TYPE_CHECKING:
     from sandboxes.host.egress.proxy import Gate
 
+BLOCKED = "network_policy_blocked"
+
+_DENIED = 403
 _WORDS = {
     400: "Bad Request",
     403: "Forbidden",
@@ -29,11 +33,15 @@ _WORDS = {
 
 
 def answer(status: int, sentence: str, *, reason: str) -> bytes:
-    """A whole response that closes the connection, for people to read in their tool's output."""
-    body = f"{sentence}\n".encode()
+    """A whole response that closes the connection, with an error as the platform's API has it.
+
+    What the policy denies has the ``code`` by which official clients tell it.
+    """
+    error = {"detail": sentence} | ({"code": BLOCKED} if status == _DENIED else {})
+    body = f"{json.dumps(error, ensure_ascii=False)}\n".encode()
     head = (
         f"HTTP/1.1 {status} {_WORDS[status]}\r\n"
-        "Content-Type: text/plain; charset=utf-8\r\n"
+        "Content-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n"
         f"X-Egress-Reason: {reason}\r\n"
         "Connection: close\r\n\r\n"
@@ -117,7 +125,7 @@ class Session:
             self.gate.denials.add(
                 verdict.reason, verdict.detail, target=target, allow=verdict.allow
             )
-            await self._refuse(403, verdict.detail, reason=verdict.reason)
+            await self._refuse(_DENIED, verdict.detail, reason=verdict.reason)
             return False
         if target.scheme == "http":
             return await plain.forward(self, head)

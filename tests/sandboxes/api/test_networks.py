@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import httpx
 import pytest
-from orkestr import PlanLimitError, Sandbox
+from orkestr import NetworkPolicyError, PlanLimitError, Sandbox
 from orkestr._client import OrkestrClient
+from orkestr.errors import from_response
 
 from accounts.models import Plan
 from sandboxes.host.egress.defaults import CODE_HOSTING, LLM_APIS
@@ -62,6 +64,11 @@ def test_a_denied_connection_says_which_domain_to_allow(sandbox_client: OrkestrC
         refused = sandbox.exec("curl -sS https://not-listed.example.org/")
         assert "403" in refused.stderr
         (event,) = network_events(sandbox, count=1)
+        plain = sandbox.exec("curl -sS -w '%{http_code}' http://not-listed.example.org/").stdout
+    body, status = plain.rsplit("\n", 1)
+    error = from_response(int(status), json.loads(body))
+    assert isinstance(error, NetworkPolicyError)
+    assert "allow the domain not-listed.example.org" in str(error)
     assert (event.kind, event.actor.type) == ("network.denied", "policy")
     assert event.data["allow"] == "not-listed.example.org"
     assert (event.data["host"], event.data["port"]) == ("not-listed.example.org", 443)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import Callable
 
@@ -104,7 +105,9 @@ def test_a_name_not_on_the_list_is_refused_and_the_domain_to_allow_is_told(
     sandbox = proxies.sandbox(ALLOWED)
     answer = connect(sandbox, f"{name}:443").decode()
     assert answer.startswith("HTTP/1.1 403 Forbidden\r\n")
-    assert f"allow the domain {name}." in answer
+    said = json.loads(answer.partition("\r\n\r\n")[2])
+    assert said["code"] == "network_policy_blocked"
+    assert f"allow the domain {name}." in said["detail"]
     event = sandbox.denied("not_allowed")
     assert (event.data["host"], event.data["allow"], event.actor.type) == (name, name, "policy")
     assert name not in world.asked

@@ -35,6 +35,7 @@ from console.asgi_types import App, Message, Scope
 from console.server_body import KEY, metered
 from console.server_http import HttpFactory, HttpRequest
 from console.server_websocket import ConnectionFactory
+from timeline.extensions import WRITE
 
 _FINISH_SECONDS = 8.0
 _POLL_SECONDS = 0.05
@@ -114,6 +115,7 @@ class ConsoleServer(Server):  # type: ignore[misc]
                 scope[KEY] = protocol.body
         else:
             scope[KEY] = protocol.intake
+            scope["extensions"] = {WRITE: protocol.write}
         return super().create_application(protocol, scope)
 
     async def handle_reply(self, protocol: Any, message: Message) -> None:

@@ -33,6 +33,11 @@ class Flow:
     def stopProducing(self) -> None:  # noqa: N802
         self._open.set()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the buffer has room, as far as is known."""
+        return self._open.is_set()
+
     async def drained(self) -> None:
         """Returns when there is room again or the peer is gone; drops a peer that stands still."""
         while not self._open.is_set():
@@ -45,5 +50,21 @@ class Flow:
                     self._transport.abortConnection()
 
     def _unsent(self) -> int:
-        waiting = len(self._transport.dataBuffer) - self._transport.offset
-        return int(waiting + self._transport._tempDataLen)
+        return unsent(self._transport)
+
+
+def unsent(transport: Any) -> int:
+    """Bytes that wait in the process for the peer to take them."""
+    return int(len(transport.dataBuffer) - transport.offset + transport._tempDataLen)
+
+
+def write_at_once(transport: Any, data: bytes) -> None:
+    """Like ``transport.write``, but without a turn of the loop and two changes of what is polled:
+    a socket behind which nothing waits nearly always takes what it is given."""
+    sent = 0
+    if transport.connected and not transport.disconnecting and not unsent(transport):
+        count = transport.writeSomeData(data)
+        # A connection that is lost is found so by the reactor, in the turn that it keeps for that.
+        sent = 0 if isinstance(count, Exception) else int(count)
+    if sent < len(data):
+        transport.write(data[sent:] if sent else data)

@@ -7,7 +7,8 @@ from typing import Any
 from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
 
 from console.asgi_types import Message, Receive
-from console.server_flow import Flow
+from console.server_flow import Flow, write_at_once
+from console.server_frames import framed
 
 #: How much of a peer's messages may wait for the application before the peer has to wait.
 WAITING_BYTES = 1024 * 1024
@@ -58,6 +59,19 @@ class WebSocketConnection(WebSocketProtocol):  # type: ignore[misc]
         # Until now the HTTP channel this connection began as was told about the buffer.
         self.transport.unregisterProducer()
         self.transport.registerProducer(self.flow, True)
+
+    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:  # noqa: N802
+        if sync or chopsize or self.send_queue:
+            super().sendData(data, sync, chopsize)
+        else:
+            write_at_once(self.transport, data)
+
+    def write(self, payload: bytes) -> bool:
+        """``timeline.extensions.WRITE``."""
+        if self.state != self.STATE_OPEN or self.send_queue or not self.flow.is_open:
+            return False
+        write_at_once(self.transport, framed(payload))
+        return True
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:  # noqa: N802, N803
         if not self.muted:

@@ -14,6 +14,7 @@ import orjson
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import Error as DatabaseError
 
+from timeline.extensions import WRITE
 from timeline.frames import frame
 from timeline.hub import get_hub
 from timeline.viewer import Viewer
@@ -98,6 +99,7 @@ class TimelineConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channel
                     held=after,
                     subscription=subscription,
                     send=self.send,
+                    write=self.scope.get("extensions", {}).get(WRITE),
                 )
                 await self._viewer.run()
         except Exception:

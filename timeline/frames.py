@@ -18,14 +18,19 @@ FRAME_UNITS = 64 * 1024
 class Rows:
     """Rendered rows that cover every ``seq`` from ``first`` to ``last``.
 
-    ``text`` is the finished frame, made once for all viewers. ``units`` is the length of its HTML
-    as a browser counts it (UTF-16), which is what acknowledgements are made of.
+    ``payload`` is the finished frame (UTF-8), made once for all viewers. ``units`` is the length of
+    its HTML as a browser counts it (UTF-16), which is what acknowledgements are made of.
     """
 
     first: int
     last: int
     units: int
-    text: str
+    payload: bytes
+
+    @property
+    def text(self) -> str:
+        """The frame for those who send text."""
+        return self.payload.decode()
 
 
 def rows(events: Sequence[Event], *, most_units: int = FRAME_UNITS) -> Rows:
@@ -41,13 +46,12 @@ def rows(events: Sequence[Event], *, most_units: int = FRAME_UNITS) -> Rows:
         units += length
     first = events[0].seq
     last = first + len(parts) - 1
-    return Rows(
-        first, last, units, frame("rows", **{"from": first, "to": last, "html": "".join(parts)})
-    )
+    covered = {"t": "rows", "from": first, "to": last, "html": "".join(parts)}
+    return Rows(first, last, units, orjson.dumps(covered))
 
 
 def frame(kind: str, **fields: Any) -> str:
-    """``rows``, ``skip``, ``edge``, ``repaired`` or ``bye``."""
+    """``skip``, ``edge``, ``repaired`` or ``bye``."""
     return orjson.dumps({"t": kind, **fields}).decode()
 
 

@@ -30,7 +30,11 @@ from timeline.log import LIVE, is_cancelled
 from timeline.pages import heads
 
 QUEUE_UNITS: Final = 256 * 1024
-COALESCE_SECONDS: Final = 0.015
+#: What comes is gathered between two frames of a sandbox: twice as long as giving the last
+#: one took, so that a crowd costs a third of the loop at most, within these bounds.
+LEAST_GATHER_SECONDS: Final = 0.005
+MOST_GATHER_SECONDS: Final = 0.03
+_GATHER_TIMES: Final = 2
 VERIFY_SECONDS: Final = 10.0
 GRACE_SECONDS: Final = 0.5
 _ENTRIES: Final = 100
@@ -42,6 +46,9 @@ Heads = Callable[[Sequence[str]], Awaitable[Mapping[str, int]]]
 log = logging.getLogger(__name__)
 
 
+Take = Callable[[Rows], bool]
+
+
 class Subscription:
     """One viewer's queue of rows; ``edge`` is the last ``seq`` that is known to be stored."""
 
@@ -51,12 +58,21 @@ class Subscription:
         self._units = 0
         self._behind = False
         self._stirred = asyncio.Event()
+        self._take: Take | None = None
 
-    async def next(self) -> Rows | None:
-        """The next rows; None when the viewer should compare what it holds with ``edge``."""
+    async def next(self, take: Take | None = None) -> Rows | None:
+        """The next rows; None when the viewer should compare what it holds with ``edge``.
+
+        ``take`` is offered what comes meanwhile, and says whether it took it: then nobody has to
+        be woken. What it does not take is queued, and so is all that comes behind it.
+        """
         while not self._queue and not self._behind:
             self._stirred.clear()
-            await self._stirred.wait()
+            self._take = take
+            try:
+                await self._stirred.wait()
+            finally:
+                self._take = None
         if self._queue:
             frame = self._queue.popleft()
             self._units -= frame.units
@@ -72,10 +88,12 @@ class Subscription:
     def offer(self, frame: Rows) -> None:
         """Queue rows. A viewer that does not keep up loses its queue instead of growing it."""
         self.edge = max(self.edge, frame.last)
+        if self._take is not None and self._take(frame):
+            return
         if not self._behind and self._units + frame.units <= QUEUE_UNITS:
             self._queue.append(frame)
             self._units += frame.units
-            self._stirred.set()
+            self._stir()
         else:
             if not self._behind:
                 metrics.hub_drops.inc()
@@ -87,6 +105,10 @@ class Subscription:
         self._queue.clear()
         self._units = 0
         self._behind = True
+        self._stir()
+
+    def _stir(self) -> None:
+        self._take = None
         self._stirred.set()
 
 
@@ -99,7 +121,7 @@ class _Feed:
         self.pending: list[tuple[int, bytes]] = []
         self.timer: asyncio.TimerHandle | None = None
         self.edge = 0
-        self._given_at = 0.0
+        self._due = 0.0
 
     def take(self, seq: int, lines: bytes | None) -> None:
         """An entry of the live stream. The first after a pause goes out at once."""
@@ -109,8 +131,7 @@ class _Feed:
         self.pending.append((seq, lines))
         if self.timer is None:
             loop = asyncio.get_running_loop()
-            due = self._given_at + COALESCE_SECONDS
-            self.timer = loop.call_at(max(due, loop.time()), self._give)
+            self.timer = loop.call_at(max(self._due, loop.time()), self._give)
 
     def look(self, edge: int) -> None:
         """The log ends at ``edge``; whoever holds less goes to PostgreSQL."""
@@ -121,7 +142,14 @@ class _Feed:
 
     def _give(self) -> None:
         self.timer = None
-        self._given_at = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        self._give_pending()
+        ended = loop.time()
+        gather = max(LEAST_GATHER_SECONDS, _GATHER_TIMES * (ended - began))
+        self._due = ended + min(gather, MOST_GATHER_SECONDS)
+
+    def _give_pending(self) -> None:
         pending, self.pending = self.pending, []
         if all(viewer.behind for viewer in self.viewers):
             last = max(seq + lines.count(b"\n") for seq, lines in pending)

@@ -11,6 +11,7 @@ from console.asgi_types import Receive, Scope, Send
 from console.interim import Interim
 from console.request_ids import RequestIds
 from console.server import ConsoleServer, endpoint_of
+from timeline.extensions import WRITE
 
 MIB = 1024 * 1024
 BODY_LIMIT = 2 * MIB
@@ -20,7 +21,10 @@ _started = {"slow": 0, "sipped": 0, "left": 0}
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "websocket":
-        await _flood(receive, send)
+        if scope["path"] == "/written/":
+            await _write(scope, receive, send)
+        else:
+            await _flood(receive, send)
         return
     name, _, number = scope["path"].strip("/").partition("/")
     await _ANSWERS[name](receive, send, int(number or 0))
@@ -101,6 +105,26 @@ async def _flood(receive: Receive, send: Send) -> None:
         await send({"type": "websocket.send", "bytes": _CHUNK})
     await send({"type": "websocket.send", "text": "done"})
     await receive()
+
+
+async def _write(scope: Scope, receive: Receive, send: Send) -> None:
+    """Like ``_flood`` in numbered texts, each written at once where the server takes it so."""
+    write = scope["extensions"][WRITE]
+    await receive()
+    refused_early = not write(b"before the handshake")
+    await send({"type": "websocket.accept"})
+    count = int((await receive())["text"]) * 16
+    written = 0
+    for number in range(count):
+        text = f"{number} é".ljust(64 * 1024 - 1)
+        if write(text.encode()):
+            written += 1
+        else:
+            await send({"type": "websocket.send", "text": text})
+    told = {"written": written, "count": count, "refused_early": refused_early}
+    await send({"type": "websocket.send", "text": json.dumps(told)})
+    await receive()
+    _started["left"] += not write(b"after the end")
 
 
 _ANSWERS = {

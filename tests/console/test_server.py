@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import subprocess
@@ -14,8 +15,11 @@ import httpx
 import psutil
 import pytest
 from orkestr._client import OrkestrClient
+from websockets.protocol import OPEN
+from websockets.server import ServerProtocol
 from websockets.sync.client import connect
 
+from console.server_frames import framed
 from tests.console.server_app import BODY_LIMIT, MIB
 from tests.waiting import free_port, until
 
@@ -100,6 +104,29 @@ def test_it_does_not_grow_for_a_websocket_that_does_not_read(served: Served) -> 
         frames = [websocket.recv() for _ in range(STREAM_MIB * 16)]
         assert sum(len(frame) for frame in frames[:-1]) == STREAM_MIB * MIB - 64 * 1024
         assert frames[-1] == "done"
+
+
+def test_what_is_written_at_once_is_whole_in_order_and_bounded(served: Served) -> None:
+    before = _settled(served)
+    with connect(f"ws://127.0.0.1:{served.port}/written/", max_queue=1) as websocket:
+        websocket.send(str(STREAM_MIB))
+        texts = [websocket.recv()]
+        assert _settled(served) - before < 8 * MIB
+        texts += [websocket.recv()[:8] for _ in range(STREAM_MIB * 16 - 1)]
+        assert [text.split()[:2] for text in texts] == [
+            [str(number), "é"] for number in range(len(texts))
+        ]
+        told = json.loads(websocket.recv())
+    assert told["refused_early"]
+    assert 0 < told["written"] < told["count"]  # behind a reader that stood still it was refused
+    until(lambda: httpx.get(f"{served.url}/counts").json()["left"] == 1, seconds=30)
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536])
+def test_a_text_of_any_length_is_framed_as_the_protocol_has_it(size: int) -> None:
+    frames = ServerProtocol(state=OPEN)
+    frames.send_text(b"x" * size)
+    assert b"".join(frames.data_to_send()) == framed(b"x" * size)
 
 
 def test_it_goes_on_after_a_reader_left_mid_stream(served: Served) -> None:

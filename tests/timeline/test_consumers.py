@@ -23,6 +23,7 @@ from tests.timeline.helpers import batch_of, eventually, output
 from timeline import consumers
 from timeline import hub as hub_module
 from timeline.consumers import TimelineConsumer
+from timeline.extensions import WRITE
 from timeline.frames import utf16_units
 from timeline.hub import get_hub
 from timeline.live import publish
@@ -88,6 +89,12 @@ class Browser:
 @asynccontextmanager
 async def browsing(sandbox_id: str, query: str = "") -> AsyncIterator[Browser]:
     socket = WebsocketCommunicator(APPLICATION, f"/ws/{sandbox_id}/?{query}")
+    async with opened(socket) as browser:
+        yield browser
+
+
+@asynccontextmanager
+async def opened(socket: WebsocketCommunicator) -> AsyncIterator[Browser]:
     connected, _ = await socket.connect(timeout=10)
     assert connected
     try:
@@ -317,6 +324,32 @@ async def test_many_viewers_at_once_all_hold_everything(
         await asyncio.sleep(0)
     for browser in await asyncio.wait_for(asyncio.gather(*watching), 30):
         assert browser.is_gapless_from(0)
+
+
+async def test_a_server_that_writes_at_once_is_sent_what_it_does_not_write(
+    database: Connection[Any], redis: Redis, sandbox_id: str
+) -> None:
+    socket = WebsocketCommunicator(APPLICATION, f"/ws/{sandbox_id}/")
+    asked: list[bytes] = []
+
+    def write(payload: bytes) -> bool:
+        """Takes two of three: the third time the peer is behind."""
+        asked.append(payload)
+        taken = len(asked) % 3 != 0
+        if taken:
+            socket.output_queue.put_nowait({"type": "websocket.send", "text": payload.decode()})
+        return taken
+
+    socket.scope["extensions"] = {WRITE: write}
+    async with opened(socket) as browser:
+        await browser.read_until("edge")
+        await live(redis)
+        for seq in range(1, 200):
+            append(database, redis, sandbox_id, seq, seq)
+            await browser.hold(seq)
+        assert browser.is_gapless_from(0)
+        assert browser.held[-1][1] == 199
+        assert len(asked) > 2
 
 
 async def test_a_right_that_was_taken_away_ends_the_socket_without_a_message(

@@ -42,6 +42,13 @@ STILL = """() => {
     look();
   });
 }"""
+_WELL = """() => {
+  const one = document.body.appendChild(document.createElement('i'));
+  one.style.color = 'var(--well)';
+  const colour = getComputedStyle(one).color;
+  one.remove();
+  return colour;
+}"""
 PAUSED = "everything in this terminal is held still"
 
 
@@ -66,6 +73,9 @@ def test_a_person_types_reloads_and_finds_it_all_recorded(
     open_terminal(page, account.operator, sandbox.id)
     type_line(page, "printf '\\e[1;31mr''ed\\e[0m \\e[38;2;1;200;90mtr''ue\\e[0m ünï 你好\\n'")
     shows(page, "red true ünï 你好")
+    type_line(page, "printf '\\e[7mrever''sed\\e[0m\\n'")
+    reversed_text = screen(page).locator("span", has_text=re.compile("^reversed$"))
+    expect(reversed_text).to_have_css("color", _well(page))
     page.evaluate(STILL)
     type_line(page, "stty size")
     page.wait_for_function("window.still.then(() => true)")
@@ -104,6 +114,12 @@ def test_a_person_types_reloads_and_finds_it_all_recorded(
     assert complaints == []
     actions = AuditEntry.objects.filter(target=sandbox.id).values_list("action", flat=True)
     assert "terminal.opened" in actions
+
+
+def _well(page: Page) -> str:
+    """The colour behind a terminal's text, as computed styles have it."""
+    colour: str = page.evaluate(_WELL)
+    return colour
 
 
 def rows_of(page: Page) -> str:

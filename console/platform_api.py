@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.views.decorators.csrf import csrf_exempt
 from ninja import NinjaAPI, Query
 from pydantic import BaseModel, Field
 
@@ -72,6 +73,16 @@ api: Final = NinjaAPI(
     parser=JsonParser(),
 )
 errors.install(api)
+
+
+@csrf_exempt
+def no_route(request: HttpRequest, _: str) -> HttpResponse:
+    """Everything else below ``/api``: what the command line has for other products."""
+    return failure(
+        Answer(404),
+        f"There is no {request.method} {request.path[:200]} on this platform. It answers the "
+        "command line's login, logout, whoami, sbx, tokens and activity.",
+    )
 
 
 @api.exception_handler(Invalid)

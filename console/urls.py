@@ -13,6 +13,7 @@ urlpatterns = [
     path("readyz", health.readyz),
     path("metrics", metrics),
     path("api/", platform_api.api.urls),
+    path("api/<path:_>", platform_api.no_route),
     path("v1/", include("sandboxes.api.urls", namespace="v1")),
     path("admin/", admin.site.urls),
     path("", include("console.pages_urls")),

@@ -172,6 +172,13 @@ def test_a_token_gives_away_no_more_than_it_has(
     assert foreign.token.revoked_at is None
 
 
+def test_what_belongs_to_other_products_is_told_apart_in_a_sentence(stack: Stack) -> None:
+    for method, path in (("GET", "/api/v1/projects"), ("POST", "/api/v1/deployments/x/start")):
+        answer = httpx.request(method, f"{stack.url}{path}", json={})
+        assert answer.status_code == 404
+        assert answer.json()["detail"].startswith(f"There is no {method} {path} on this platform.")
+
+
 def test_the_activity_pages_by_cursor_and_by_count(stack: Stack, account: Cast) -> None:
     for number in range(7):
         audit_record(principal=account.principal(), action=f"test.{number}")

@@ -4,6 +4,9 @@ import { duration } from "./time.js";
 
 const root = document.getElementById("metrics");
 const part = (name) => root.querySelector(`[data-part="${name}"]`);
+const MB = 1048576;
+// What the lines across a chart are apart: round megabytes, then round gigabytes.
+const STEPS = [...[1, 2, 5, 10, 20, 50, 100, 200, 500].map((mb) => mb * MB), ...[1, 2, 5, 10, 20].map((gb) => gb * 1024 * MB)];
 const KEEP_SECONDS = 3600;
 const RECENT_SECONDS = 300;
 const AGAIN_MS = 2000;
@@ -18,7 +21,8 @@ const cores = (value) => (value === null ? "" : `${value.toFixed(value < 1 ? 2 :
 const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hourCycle: "h23" });
 function bytes(value) {
   if (value === null) return "";
-  const mb = value / 1048576;
+  if (value === 0) return "0";
+  const mb = value / MB;
   return mb >= 1024 ? `${(mb / 1024).toFixed(1)} GB` : `${mb.toFixed(mb < 10 ? 1 : 0)} MB`;
 }
 
@@ -62,7 +66,7 @@ function marks(chart) {
   ctx.restore();
 }
 
-function make(name, limit, say) {
+function make(name, limit, say, incrs) {
   const place = part(name);
   const options = {
     width: place.clientWidth,
@@ -70,7 +74,7 @@ function make(name, limit, say) {
     legend: { show: false },
     cursor: { drag: { x: true, y: false }, sync: { key: "use" } },
     scales: { y: { range: (_chart, _low, high) => [0, Math.max(limit * 0.05, Math.min(limit, high * 1.15 || limit))] } },
-    axes: [{ ...axis(), space: 90, values: (_chart, times) => times.map(clock) }, { ...axis(), size: 70, values: (_chart, values) => values.map(say) }],
+    axes: [{ ...axis(), space: 90, values: (_chart, times) => times.map(clock) }, { ...axis(), size: 70, ...(incrs && { incrs }), values: (_chart, values) => values.map(say) }],
     series: [{}, { ...line(), spanGaps: false }],
     hooks: { drawClear: [marks], setCursor: [(chart) => hover(chart, name, say)], setSelect: [zoomed] },
   };
@@ -128,7 +132,7 @@ function paint() {
   if (!any) return nothing();
   if (!charts.cpu) {
     charts.cpu = make("cpu", told.cores, cores);
-    charts.memory = make("memory", told.memory, bytes);
+    charts.memory = make("memory", told.memory, bytes, STEPS);
   }
   for (const [name, chart] of Object.entries(charts)) {
     const values = data(name);

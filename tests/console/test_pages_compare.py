@@ -52,6 +52,7 @@ def test_two_runs_are_aligned_and_what_differs_is_said(
     shot(page, "compare")
     page.set_viewport_size({"width": 390, "height": 800})
     shot(page, "compare-phone")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
     page.get_by_label("Differences only").check()
     page.get_by_role("button", name="Compare").click()
     expect(page.get_by_text("echo same")).to_have_count(0)

@@ -141,6 +141,8 @@ def test_the_timeline_shows_it_as_one_card_with_what_people_typed(
     page.goto(f"/sandboxes/{sandbox.id}/")
     expect(page.locator("#timeline")).to_have_attribute("data-live", "live")
     card = page.locator(f"article.card[data-span='{terminal}']")
+    title, status = (card.locator(f".card-{part}").bounding_box() for part in ("command", "status"))
+    assert title and status and abs(title["y"] - status["y"]) < 6 and title["height"] < 40
     expect(card.locator(".in").first).to_contain_text("Operator")
     expect(card.locator(".in").first).to_contain_text("echo he''llo ⏎")
     expect(card).to_contain_text("typed 7 hidden characters")

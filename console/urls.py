@@ -8,6 +8,8 @@ from django.urls import include, path
 from console import health, platform_api
 from console.observing.page import metrics
 
+handler404 = "console.views.errors.not_found"
+
 urlpatterns = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),

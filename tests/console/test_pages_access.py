@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.template.loader import render_to_string
 from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
@@ -178,6 +179,31 @@ def test_the_list_costs_the_same_queries_however_long_it_is(
     sandbox.save(force_insert=True)
     with django_assert_num_queries(7):
         client.get("/sandboxes/")
+
+
+def test_an_unknown_address_keeps_the_navigation_of_who_is_signed_in(account: Cast) -> None:
+    told = _as(account.viewer).get("/nowhere/")
+    assert told.status_code == 404
+    assert 'aria-label="Main"' in told.content.decode()
+    stranger = Client().get("/nowhere/")
+    assert stranger.status_code == 404
+    assert 'aria-label="Main"' not in stranger.content.decode()
+    assert reverse("login") in stranger.content.decode()
+
+
+def test_a_stale_form_is_told_of_on_a_page_of_ours(account: Cast) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(account.operator)
+    told = client.post("/sandboxes/new/", {"template": "debian-12"})
+    assert told.status_code == 403
+    assert "That form had gone stale" in told.content.decode()
+
+
+@pytest.mark.parametrize("name", ["500.html", "400.html", "403_csrf.html"])
+def test_what_is_shown_in_need_asks_for_nothing(name: str) -> None:
+    page = render_to_string(name)
+    assert "orkestr</title>" in page
+    assert re.search(r"<script(?! src)|style=", page) is None
 
 
 def test_settings_lead_to_their_first_part_and_to_the_others(account: Cast) -> None:

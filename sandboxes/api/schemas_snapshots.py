@@ -18,7 +18,7 @@ class SnapshotIn(Body):
 class SnapshotOut(BaseModel):
     """A snapshot of a sandbox: its files, and its processes and memory if ``includes_memory``.
 
-    ``why_no_memory`` says why they are not in it.
+    ``why_no_memory`` says why they are not in it: perhaps none ran.
     """
 
     id: str

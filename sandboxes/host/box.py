@@ -283,6 +283,7 @@ def snapshot_event(snapshot_id: str, name: str, actor: Actor, captured: Captured
     }
     if captured.without:
         data["why_not"] = captured.without
+        data["nothing_ran"] = captured.nothing_ran
     return NewEvent(Kind.SNAPSHOT_CREATED, data, actor=actor)
 
 

@@ -84,7 +84,6 @@ class Host:
         self._tasks: set[asyncio.Task[None]] = set()
         self._retired = endings.Retired(shipper)
         self.connections = Connections(maker.places, maker.ids)
-        forks = Forks(maker, self.snapshots, self.connections, self._making)
         self.sleepers = Sleepers(maker, self.memory, self.connections, self.volumes, self._making)
         self._removals: set[asyncio.Task[None]] = set()
         self._pool = Pool(
@@ -94,6 +93,7 @@ class Host:
             memory=maker.places.directory / "shapes.json",
             room=self.has_room,
         )
+        forks = Forks(maker, self.snapshots, self.connections, self._pool, self._making)
         self._creating = Creating(
             maker=maker,
             store=store,

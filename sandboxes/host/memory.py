@@ -52,6 +52,14 @@ class Memory:
         """
         return slot.isolation == RUNC and self._maker.was_restored(slot.name)
 
+    def is_needed(self, slot: Slot) -> bool:
+        """Whether a slot that stands still has more in memory than what every one begins with.
+
+        gVisor's kernel cannot be looked into while it stands still: there it is needed always.
+        """
+        alone = slot.isolation == RUNC and slot.group.processes() == [slot.identity.pid]
+        return not (alone and self._maker.is_fresh(slot))
+
     def hold(self, slot: Slot) -> None:
         """Have a slot's processes stand still as writing them takes it. Raises ``HostError``."""
         self._maker.runtimes[slot.isolation].hold(slot.name)

@@ -10,15 +10,16 @@ from __future__ import annotations
 import ctypes
 import os
 import subprocess
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from sandboxes.host import namespaces
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOATIME = 1, 2, 4, 1024
 MS_BIND, MS_REC, MS_SLAVE = 4096, 16384, 1 << 19
 MNT_DETACH = 2
 
-_CLONE_FS, _CLONE_NEWNS, _CLONE_NEWUTS = 0x00000200, 0x00020000, 0x04000000
+_CLONE_FS, _CLONE_NEWNS = 0x00000200, 0x00020000
 _SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_MOUNT_SETATTR = 428, 429, 442
 _SYS_FSOPEN, _SYS_FSCONFIG, _SYS_FSMOUNT = 430, 431, 432
 _FSCONFIG_FLAG, _FSCONFIG_STRING, _FSCONFIG_CREATE, _CLOEXEC = 0, 1, 6, 1
@@ -26,6 +27,10 @@ _AT_FDCWD, _AT_EMPTY_PATH = -100, 0x1000
 _OPEN_TREE_CLONE, _OPEN_TREE_CLOEXEC, _MOVE_MOUNT_F_EMPTY_PATH = 1, 0o2000000, 4
 _ATTR_RDONLY, _ATTR_NOSUID, _ATTR_NODEV, _ATTR_IDMAP = 0x1, 0x2, 0x4, 0x00100000
 _ATTR_NOATIME = 0x10
+_NO_LINK_IS_FOLLOWED = 0
+
+#: Where the next root of a container is for a moment.
+_NEXT_ROOT = "/.next"
 
 #: How many user and group ids a sandbox has.
 IDS = 65536
@@ -90,17 +95,16 @@ def sync_fd(fd: int) -> None:
     _checked(_libc.syncfs(fd), "syncfs")
 
 
+def copied(source: Path) -> int:
+    """A descriptor of a copy of the mount at ``source``, which is in no tree."""
+    flags = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC
+    tree = _libc.syscall(_SYS_OPEN_TREE, _AT_FDCWD, os.fsencode(source), flags)
+    return _checked(tree, str(source))
+
+
 def bind_idmapped(source: Path, target: Path, userns_fd: int, *, is_read_only: bool = True) -> None:
     """Bind ``source`` on ``target`` with owners shifted as ``userns_fd`` maps them."""
-    tree = _checked(
-        _libc.syscall(
-            _SYS_OPEN_TREE,
-            _AT_FDCWD,
-            os.fsencode(source),
-            _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC,
-        ),
-        str(source),
-    )
+    tree = copied(source)
     try:
         idmap(tree, userns_fd, is_read_only=is_read_only)
         _move(tree, os.fsencode(target))
@@ -162,11 +166,47 @@ def move_into(mount_fd: int, namespace_fd: int, target: str) -> None:
     """Attach a mount that is nowhere yet at an absolute path of another mount namespace."""
 
     def move() -> None:
-        _checked(_libc.unshare(_CLONE_FS), "unshare")  # or the whole process would move
-        _checked(_libc.setns(namespace_fd, _CLONE_NEWNS), "setns")
+        _enter_mounts(namespace_fd)
         _move(mount_fd, target.encode())
 
-    _in_own_thread(move)
+    namespaces.in_own_thread(move)
+
+
+def exchange_root(mount_fd: int, namespace_fd: int, *, keeping: Sequence[str]) -> None:
+    """Make a mount that is nowhere yet the root of another mount namespace and of all whose root
+    was the root there. The mounts at the names in ``keeping`` are moved to it, the old root ends.
+
+    Nobody in there may be able to hinder it: a folder is made in the old root.
+    """
+
+    def exchange() -> None:
+        _enter_mounts(namespace_fd)
+        flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+        old = os.open("/", flags)
+        Path(_NEXT_ROOT).mkdir(mode=0o700)
+        _move(mount_fd, _NEXT_ROOT.encode())
+        new = os.open(_NEXT_ROOT, flags)
+        try:
+            for name in keeping:
+                moved = _libc.syscall(
+                    _SYS_MOVE_MOUNT, old, name.encode(), new, name.encode(), _NO_LINK_IS_FOLLOWED
+                )
+                _checked(moved, name)
+            os.fchdir(new)
+            _checked(_libc.pivot_root(b".", b"."), "pivot_root")
+            os.fchdir(old)
+            _checked(_libc.umount2(b".", MNT_DETACH), "the old root")
+        finally:
+            os.close(new)
+            os.close(old)
+
+    namespaces.in_own_thread(exchange)
+
+
+def _enter_mounts(namespace_fd: int) -> None:
+    """For good: in a thread of its own."""
+    _checked(_libc.unshare(_CLONE_FS), "unshare")  # or the whole process would move
+    _checked(_libc.setns(namespace_fd, _CLONE_NEWNS), "setns")
 
 
 def user_namespace(base: int, *, first: int = 0) -> int:
@@ -189,35 +229,3 @@ def user_namespace(base: int, *, first: int = 0) -> int:
         for name in ("uid_map", "gid_map"):
             Path(f"/proc/{keeper.pid}/{name}").write_text(lines)
         return os.open(f"/proc/{keeper.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
-
-
-def set_hostname(pid: int, name: str) -> None:
-    """Name the machine that ``pid`` sees."""
-    text = name.encode()
-
-    def name_it() -> None:
-        fd = os.open(f"/proc/{pid}/ns/uts", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            _checked(_libc.setns(fd, _CLONE_NEWUTS), "setns")
-        finally:
-            os.close(fd)
-        _checked(_libc.sethostname(text, ctypes.c_size_t(len(text))), "sethostname")
-
-    _in_own_thread(name_it)
-
-
-def _in_own_thread(work: Callable[[], None]) -> None:
-    """For what enters a namespace and cannot come back: the thread ends with it."""
-    failure: list[OSError] = []
-
-    def run() -> None:
-        try:
-            work()
-        except OSError as error:
-            failure.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    if failure:
-        raise failure[0]

@@ -69,6 +69,10 @@ class Pool:
 
     async def take(self, shape: Shape) -> Slot:
         """A ready slot, or one made now."""
+        return await self.ready(shape) or await self._make_now(shape)
+
+    async def ready(self, shape: Shape) -> Slot | None:
+        """A slot that waits, if there is one; either way more of its shape will."""
         self._ask(shape)
         self._quiet_from = asyncio.get_running_loop().time() + self._quiet_seconds
         waiting = self._slots[shape]
@@ -77,8 +81,8 @@ class Pool:
             self._wake.set()
             if slot.alive():
                 return slot
-            await self._unmake(slot)
-        return await self._make_now(shape)
+            await self.unmake(slot)
+        return None
 
     async def _make_now(self, shape: Shape) -> Slot:
         self._waiting += 1
@@ -155,22 +159,24 @@ class Pool:
         if shape in self._slots:
             self._slots[shape].append(slot)
         else:
-            await self._unmake(slot)
+            await self.unmake(slot)
 
     async def _drop_oldest(self) -> None:
         while len(self._slots) > _SHAPES:
             _, slots = self._slots.popitem(last=False)
             for slot in slots:
-                await self._unmake(slot)
+                await self.unmake(slot)
 
     async def empty(self, executor: Executor) -> None:
         """End every slot that waits. ``run`` has been cancelled, and its executor shut down."""
         waiting = [slot for slots in self._slots.values() for slot in slots]
         self._slots.clear()
         self._executor = executor
-        await asyncio.gather(*(self._unmake(slot) for slot in waiting))
+        await asyncio.gather(*(self.unmake(slot) for slot in waiting))
 
-    async def _unmake(self, slot: Slot) -> None:
+    async def unmake(self, slot: Slot) -> None:
+        """End one that nobody will have."""
+
         def end() -> None:
             self._maker.kill(slot)
             self._maker.unmake(slot)

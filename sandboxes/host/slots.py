@@ -14,11 +14,11 @@ import threading
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sandboxes.host import disks, ghosts, leftovers, mounts, oci, process
+from sandboxes.host import disks, leftovers, mounts, oci, process, roots, traces
 from sandboxes.host.agent import callers
 from sandboxes.host.cgroups import Cgroups, Group
 from sandboxes.host.greeting import greet
@@ -27,9 +27,6 @@ from sandboxes.host.places import Fork, Places, Shape, Slot
 from sandboxes.host.process import Identity
 from sandboxes.host.runtime import RUNC, Restore, Runtime
 from sandboxes.host.types import HostError
-
-_VOLUME = "volume"
-
 
 Ready = Callable[[Slot], None]
 
@@ -81,13 +78,12 @@ class SlotMaker:
         self._bring_disk(folder, shape, fork)
         root = -1
         try:
-            self._assemble(bundle, folder / "disk.ext4", index, shape.layers, fork)
-            root = os.open(bundle / "rootfs", os.O_PATH | os.O_CLOEXEC)
+            root = self._assemble(bundle, folder / "disk.ext4", index, shape.layers, fork)
             site = _Site(name, index, bundle, root, shape)
             self._configure(site, fork)
             if fork is not None and fork.memory is not None:
                 return self._restore(site, fork.memory, ready)
-            return self._watched(site, self._start(site))
+            return self._began(self._watched(site, self._start(site)))
         except BaseException:
             if root >= 0:
                 os.close(root)
@@ -105,6 +101,34 @@ class SlotMaker:
             image.hardlink_to(fork.image)
         else:
             disks.clone(fork.image, image)
+
+    def put_files(self, slot: Slot, layers: Sequence[str], fork: Fork) -> Slot:
+        """A slot in which nothing but the agent runs, with a fork's files in place of its own.
+
+        Its processes stay as they are. Raises ``HostError`` and ``OSError``, and then it is of no
+        use any more.
+        """
+        folder, bundle = self.places.slots / slot.name, self.places.stage / slot.name
+        image = folder / "fork.ext4"
+        disks.clone(fork.image, image)
+        bundle.mkdir(mode=0o711)
+        try:
+            root = self._assemble(bundle, image, slot.index, layers, fork)
+            try:
+                roots.exchange(slot, bundle / "rootfs")
+                (folder / "base").write_text(str(fork.base))
+                image.rename(self.image(slot.name))
+            except BaseException:
+                os.close(root)
+                raise
+        finally:
+            leftovers.strip(bundle)
+        return replace(slot, root=root)
+
+    def _assemble(
+        self, bundle: Path, image: Path, index: int, layers: Sequence[str], fork: Fork | None
+    ) -> int:
+        return roots.assemble(bundle, image, ids=self.ids, index=index, layers=layers, fork=fork)
 
     def _watched(self, site: _Site, pid: int) -> Slot:
         identity = Identity.of(pid)
@@ -174,53 +198,6 @@ class SlotMaker:
             return int((self.places.slots / name / "base").read_text())
         return self.ids.base(self._noted(name)["index"])
 
-    def _own_disk(self, bundle: Path, image: Path, index: int, fork: Fork | None) -> Path:
-        """Where the private disk is, with this slot's owners."""
-        base, disk = self.ids.base(index), bundle / "disk"
-        disk.mkdir()
-        disks.mount_image(image, disk)
-        if fork is not None:
-            # A volatile overlay marks its work folder, and no other may be mounted over the mark.
-            shutil.rmtree(disk / "work" / "work", ignore_errors=True)
-            if fork.restored_since is not None:
-                ghosts.remove(disk / "upper", since_ns=fork.restored_since)
-        if fork is None or fork.base == base:
-            for name in ("upper", "work"):
-                os.chown(disk / name, base, base)
-            return disk
-        own = bundle / "own"
-        own.mkdir()
-        namespace = mounts.user_namespace(base, first=fork.base)
-        try:
-            mounts.bind_idmapped(disk, own, namespace, is_read_only=False)
-        finally:
-            os.close(namespace)
-        return own
-
-    def _assemble(
-        self, bundle: Path, image: Path, index: int, layers: Sequence[str], fork: Fork | None
-    ) -> None:
-        """The root: layers read-only with owners shifted, the private disk on top."""
-        namespace = self.ids.namespace(index)
-        rootfs = bundle / "rootfs"
-        rootfs.mkdir()
-        disk = self._own_disk(bundle, image, index, fork)
-        lower = []
-        for number, layer in enumerate(layers):
-            target = bundle / f"lower{number}"
-            target.mkdir()
-            mounts.bind_idmapped(Path(layer), target, namespace)
-            lower.append(str(target))
-        if fork is not None and fork.volume is not None:
-            _place(fork.volume(namespace), bundle / _VOLUME)
-        mounts.mount(
-            "overlay",
-            rootfs,
-            "overlay",
-            flags=mounts.MS_NODEV | mounts.MS_NOSUID,
-            data=f"lowerdir={':'.join(lower)},upperdir={disk}/upper,workdir={disk}/work,volatile",
-        )
-
     def _configure(self, site: _Site, fork: Fork | None) -> None:
         shape, runtime = site.shape, self.runtimes[site.shape.isolation]
         restored = fork is not None and fork.memory is not None
@@ -237,7 +214,7 @@ class SlotMaker:
                 pids=shape.pids,
                 swap=self._limits_swap(),
                 outside=shape.outside,
-                volume=site.bundle / _VOLUME if has_volume else None,
+                volume=site.bundle / roots.VOLUME if has_volume else None,
                 annotations=runtime.annotations(restored=restored),
             )
         )
@@ -340,6 +317,22 @@ class SlotMaker:
     def _restored(self, name: str) -> Path:
         return self.places.slots / name / "restored"
 
+    def _began(self, slot: Slot) -> Slot:
+        """Note what it has in memory before anything of a sandbox is in there."""
+        if slot.isolation == RUNC:
+            self._fresh(slot.name).write_text(traces.of(slot))
+        return slot
+
+    def is_fresh(self, slot: Slot) -> bool:
+        """Whether all that a slot that stands still has in memory is what it began with."""
+        with suppress(OSError):
+            return traces.of(slot) == self._fresh(slot.name).read_text()
+        return False
+
+    def _fresh(self, name: str) -> Path:
+        """What was in a slot's memory at first; absent where that is not known."""
+        return self.places.slots / name / "fresh"
+
     def keep(self, name: str) -> None:
         """Hold on to what is left of a slot that does not run: its disk will be needed."""
         self._held.add(name)
@@ -387,14 +380,6 @@ class SlotMaker:
         scratch = path.with_suffix(".new")
         scratch.write_text(json.dumps(row))
         scratch.rename(path)
-
-
-def _place(mount: int, target: Path) -> None:
-    target.mkdir()
-    try:
-        mounts.place(mount, target)
-    finally:
-        os.close(mount)
 
 
 def _not_restored() -> NoReturn:

@@ -20,6 +20,9 @@ from sandboxes.host.places import Fork, Slot
 from sandboxes.host.slots import SlotMaker
 from sandboxes.host.types import HostError
 
+#: Nothing is lost without it.
+NOTHING_RAN = "No process ran in it, so there was no memory to keep."
+
 _MIB = 1024 * 1024
 
 log = logging.getLogger(__name__)
@@ -37,6 +40,11 @@ class Captured:
     memory: bool = False
     layers: tuple[str, ...] = ()
     without: str = ""
+
+    @property
+    def nothing_ran(self) -> bool:
+        """Whether it is without memory only because there was none to keep."""
+        return self.without == NOTHING_RAN
 
 
 class Snapshots:
@@ -56,7 +64,8 @@ class Snapshots:
     def copy(self, snapshot_id: str, slot: Slot, *, without: str) -> str:
         """Disk and memory as they are now; why without memory, or an empty string.
 
-        Nothing may run in the slot meanwhile. ``without`` says why memory cannot be had at all.
+        Nothing may run in the slot meanwhile, so that whether anything is in memory is as sure as
+        the files. ``without`` says why memory cannot be had at all.
         Raises ``HostError``.
         """
         scratch = self._begin(snapshot_id)
@@ -66,6 +75,8 @@ class Snapshots:
         except OSError as error:
             self.drop(snapshot_id)
             raise HostError("host_full", f"The host cannot keep the copy: {error}.") from error
+        if not self._memory.is_needed(slot):
+            return NOTHING_RAN
         return without or self._keep_memory(slot, scratch / "memory")
 
     def _begin(self, snapshot_id: str) -> Path:

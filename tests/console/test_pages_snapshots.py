@@ -29,7 +29,9 @@ def test_an_operator_takes_a_snapshot_forks_it_and_deletes_it(
     shot(page, "snapshot-dialog")
     page.get_by_role("button", name="Take snapshot").click()
     expect(page.locator(".notice")).to_contain_text("Snapshot base has its files")
-    expect(page.locator(".row[data-kind='snapshot.created']")).to_contain_text("base")
+    told = page.locator(".row[data-kind='snapshot.created']")
+    expect(told).to_contain_text("base")
+    expect(told).to_contain_text("no process ran in it")
     sandbox.files.write("/workspace/state", "changed since")
 
     page.locator("#details").get_by_role("link", name="Fork base").click()
@@ -47,6 +49,7 @@ def test_an_operator_takes_a_snapshot_forks_it_and_deletes_it(
     page.get_by_role("link", name="Snapshots").click()
     kept = page.locator(".list-row")
     expect(kept).to_contain_text("base")
+    expect(kept).to_contain_text("No process ran in it, so there was no memory to keep.")
     shot(page, "snapshots")
     kept.get_by_role("button", name="Delete base").click()
     page.get_by_role("button", name="Delete snapshot").click()

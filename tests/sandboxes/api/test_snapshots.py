@@ -50,6 +50,21 @@ def test_a_fork_has_files_and_processes_and_the_source_goes_on(
     assert Sandbox.create(snapshot=snapshot.id).files.read("/workspace/file") == "base"
 
 
+def test_one_in_which_nothing_ran_is_of_files_alone_and_says_so(
+    http: httpx.Client, sandbox: Sandbox
+) -> None:
+    sandbox.exec("echo base > file")
+    snapshot = sandbox.snapshot()
+    told = http.get(f"/v1/sandboxes/snapshots/{snapshot.id}").json()
+    assert told["includes_memory"] is False
+    assert told["why_no_memory"] == "No process ran in it, so there was no memory to keep."
+    fork = Sandbox.create(snapshot=snapshot.id)
+    assert fork.exec("cat file; ps -e -o comm= | sort").stdout.split() == [
+        "base",
+        *sandbox.exec("ps -e -o comm= | sort").stdout.split(),
+    ]
+
+
 def test_it_is_on_both_timelines(sandbox: Sandbox) -> None:
     snapshot = sandbox.snapshot("warm")
     fork = Sandbox.create(snapshot=snapshot.id)

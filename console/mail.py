@@ -26,9 +26,14 @@ def mail(*, to: str, subject: str, text: str) -> bool:
         return False
 
 
+def address_of(path: str) -> str:
+    """A link to ``path`` at the installation's own host, whatever a request called it."""
+    return settings.ORKESTR_BASE_URL + path
+
+
 def mail_reset_link(link: ResetLink, *, address: str) -> bool:
-    """To the person it is for. Its host is the installation's own, whatever a request called it."""
+    """To the person it is for."""
     path = reverse("password-reset", args=[link.uid, link.token])
-    context = {"user": link.user, "link": settings.ORKESTR_BASE_URL + path, "address": address}
+    context = {"user": link.user, "link": address_of(path), "address": address}
     text = render_to_string("console/mail/reset_link.txt", context)
     return mail(to=link.user.email, subject="A new password for orkestr", text=text)

@@ -31,7 +31,7 @@ from accounts.models import Account, Invitation, Membership, Role, Token, User
 from accounts.origin import origin_of
 from accounts.policy import Principal, Scope, require
 from accounts.services import Invalid
-from console.mail import mail
+from console.mail import address_of, mail
 from console.sign_in import begin_session
 from console.signed_in import choose_account, signed_in
 
@@ -61,7 +61,7 @@ def members(request: HttpRequest, principal: Principal) -> HttpResponse:
         return _page(request, principal, wrong=str(error), status=429)
     except Invalid as error:
         return _page(request, principal, wrong=str(error), status=422)
-    link = request.build_absolute_uri(reverse("join", args=[invited.text]))
+    link = address_of(reverse("join", args=[invited.text]))
     is_mailed = _mailed(request, principal, invited, link)
     return _page(request, principal, invited=invited, link=link, is_mailed=is_mailed)
 

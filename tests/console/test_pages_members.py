@@ -51,13 +51,15 @@ def _acts(account: Cast, area: str = "member.") -> list[str]:
 def test_an_owner_invites_and_somebody_new_joins(account: Cast, settings: Settings) -> None:
     settings.ORKESTR_EMAIL_URL = "smtp://mail.example"
     settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+    settings.ORKESTR_BASE_URL = "https://console.example.org"
     owner = _as(account.owner)
-    html = owner.post("/settings/members/", {"email": " New@Example.org", "role": "viewer"})
-    link = re.search(r'id="invitation-link">http://testserver(/join/[^<]+)<', html.content.decode())
-    assert link
+    typed = {"email": " New@Example.org", "role": "viewer"}
+    html = owner.post("/settings/members/", typed, HTTP_HOST="localhost").content.decode()
+    link = re.search(r'id="invitation-link">https://console\.example\.org(/join/[^<]+)<', html)
+    assert link, "whatever the request called the host"
     (sent,) = mail.outbox
     assert sent.to == [NEW]
-    assert link[1] in sent.body
+    assert f"https://console.example.org{link[1]}" in sent.body
     assert link[1] not in owner.get("/settings/members/").content.decode(), "shown once"
     assert link[1].split("/")[2] not in str(list(Invitation.objects.values()))
 

@@ -11,11 +11,12 @@ from typing import Final
 from django.db import transaction
 from django.utils import timezone
 
+from accounts.errors import Invalid
 from accounts.models import DeviceLogin
 from accounts.origin import Origin
 from accounts.policy import Forbidden, Principal, Scope, require
 from accounts.selectors import principal_of_user
-from accounts.services import Invalid, Minted, audit_record, token_mint, token_scopes
+from accounts.services import Minted, audit_record, token_mint, token_scopes
 from accounts.tokens import keyed_digest
 
 LIFETIME: Final = timedelta(minutes=10)

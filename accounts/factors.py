@@ -12,11 +12,12 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.attempts import CODE_OF_PERSON, attempt_note, attempts_check, attempts_forget
+from accounts.errors import Invalid
 from accounts.models import Authenticator, Passkey, RecoveryCode, User
 from accounts.origin import Origin
 from accounts.sealing import opened, sealed
 from accounts.selectors import principal_of_user
-from accounts.services import Invalid, audit_record, person_record
+from accounts.services import audit_record, person_record
 from accounts.sessions import sessions_end_others
 from accounts.tokens import keyed_digest
 from timeline.events import Actor

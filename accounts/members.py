@@ -16,10 +16,11 @@ from django.utils import timezone
 
 from accounts.announce import CONTROL, announce
 from accounts.attempts import INVITE_OF_ACCOUNT, attempt_note, attempts_check
+from accounts.errors import Invalid, NotFound
 from accounts.models import Account, Invitation, Membership, Role, Token, User
 from accounts.origin import Origin
 from accounts.policy import Forbidden, Principal, Scope, allows, require
-from accounts.services import Invalid, audit_record, member_add, token_revoke, user_create
+from accounts.services import audit_record, member_add, token_revoke, user_create
 from accounts.tokens import keyed_digest
 
 INVITATION_DAYS: Final = 7
@@ -114,10 +115,12 @@ def _checked_role(role: str) -> None:
 def invitation_revoke(
     *, principal: Principal, invitation_id: int, origin: Origin = _NOWHERE
 ) -> Invitation:
-    """Its link opens nothing any more. Raises ``Invitation.DoesNotExist`` and ``Forbidden``."""
+    """Its link opens nothing any more. Raises ``NotFound`` and ``Forbidden``."""
     require(principal, Scope.MEMBERS_WRITE)
     rows = _open().select_for_update().filter(account_id=principal.account_id)
-    invitation = rows.get(id=invitation_id)
+    invitation = rows.filter(id=invitation_id).first()
+    if invitation is None:
+        raise NotFound("There is no such invitation in this account.")
     invitation.revoked_at = timezone.now()
     invitation.save(update_fields=["revoked_at"])
     audit_record(
@@ -184,7 +187,7 @@ def password_check(password: str, *, user: User) -> None:
 def member_change_role(
     *, principal: Principal, user_id: int, role: str, origin: Origin = _NOWHERE
 ) -> Membership:
-    """At once, also where they are connected. Raises ``Membership.DoesNotExist``, ``Invalid``."""
+    """At once, also where they are connected. Raises ``NotFound`` and ``Invalid``."""
     require(principal, Scope.MEMBERS_WRITE)
     _checked_role(role)
     membership = _locked(principal, user_id)
@@ -213,7 +216,7 @@ def member_remove(
 ) -> Membership:
     """Out at once, with the tokens they made if wanted. Anybody may leave by themselves.
 
-    Raises ``Membership.DoesNotExist``, ``Forbidden`` and ``Invalid`` for the last owner.
+    Raises ``NotFound``, ``Forbidden`` and ``Invalid`` for the last owner.
     """
     leaves = principal.user_id is not None and principal.user_id == user_id
     if not leaves:
@@ -250,7 +253,10 @@ def _locked(principal: Principal, user_id: int) -> Membership:
         raise Forbidden("People manage members, in the console.")
     Account.objects.select_for_update().get(id=principal.account_id)
     rows = Membership.objects.select_related("user").filter(account_id=principal.account_id)
-    return rows.get(user_id=user_id)
+    membership = rows.filter(user_id=user_id).first()
+    if membership is None:
+        raise NotFound("There is no such member of this account.")
+    return membership
 
 
 def _keep_an_owner(membership: Membership) -> None:

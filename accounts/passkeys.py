@@ -21,10 +21,11 @@ from webauthn.helpers.structs import (
     UserVerificationRequirement,
 )
 
+from accounts.errors import Invalid, NotFound
 from accounts.factors import recovery_codes_end_alone
 from accounts.models import Passkey, User
 from accounts.origin import Origin
-from accounts.services import Invalid, person_record
+from accounts.services import person_record
 from accounts.tokens import keyed_digest
 
 MOST: Final = 20
@@ -121,8 +122,10 @@ def passkey_add(
 
 @transaction.atomic
 def passkey_remove(*, user: User, passkey_id: int, origin: Origin) -> str:
-    """Its name. Raises ``Passkey.DoesNotExist``."""
-    passkey = Passkey.objects.select_for_update().get(id=passkey_id, user=user)
+    """Its name. Raises ``NotFound``."""
+    passkey = Passkey.objects.select_for_update().filter(id=passkey_id, user=user).first()
+    if passkey is None:
+        raise NotFound("You have no such passkey.")
     passkey.delete()
     recovery_codes_end_alone(user)
     person_record(user, "person.passkey_removed", origin, name=passkey.name)

@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from accounts import tokens
 from accounts.announce import CONTROL, announce
+from accounts.errors import Invalid, NotFound
 from accounts.models import Account, AuditEntry, Membership, Plan, Role, Token, User
 from accounts.origin import Origin
 from accounts.policy import (
@@ -32,10 +33,6 @@ from timeline.events import Actor
 
 TOUCH_EVERY = timedelta(minutes=1)
 _NOWHERE = Origin()
-
-
-class Invalid(Exception):  # noqa: N818 - reads as what it says
-    """What was asked for cannot be. The message is one sentence for the person who asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +130,12 @@ def token_revoke(*, principal: Principal, token_id: str, origin: Origin = _NOWHE
 
     Idempotent. A token may revoke itself; a person, and a token that may, those of the same person;
     an owner anyone's of the account.
-    Raises ``Token.DoesNotExist`` and ``Forbidden``.
+    Raises ``NotFound`` and ``Forbidden``.
     """
-    token = Token.objects.select_for_update().get(id=token_id, account_id=principal.account_id)
+    rows = Token.objects.select_for_update().filter(account_id=principal.account_id)
+    token = rows.filter(id=token_id.replace("\x00", "")).first()
+    if token is None:
+        raise NotFound("There is no such token in this account.")
     _require_revoke(principal, token)
     if token.revoked_at is not None:
         return token

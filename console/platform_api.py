@@ -20,11 +20,12 @@ from accounts.devices import (
     device_collect,
     device_start,
 )
+from accounts.errors import Invalid
 from accounts.models import Account, AuditEntry, Token
 from accounts.origin import origin_of
 from accounts.policy import USUAL_SCOPES, Principal, Scope, allows
 from accounts.selectors import tokens_of
-from accounts.services import Invalid, Minted, token_mint, token_revoke
+from accounts.services import Minted, token_mint, token_revoke
 from sandboxes.api import errors
 from sandboxes.api.access import ApiRequest, Bearer
 from sandboxes.api.api import JsonParser
@@ -202,15 +203,8 @@ def _activity(account_id: str, query: ActivityQuery) -> AuditPage:
 
 
 async def _revoke(request: ApiRequest, token_id: str) -> HttpResponse:
-    try:
-        await in_database(
-            token_revoke,
-            principal=request.auth.principal,
-            token_id=token_id.replace("\x00", ""),
-            origin=request.auth.origin,
-        )
-    except Token.DoesNotExist:
-        return failure(Answer(404), f"There is no token {token_id[:40]} in this account.")
+    principal, origin = request.auth.principal, request.auth.origin
+    await in_database(token_revoke, principal=principal, token_id=token_id, origin=origin)
     return nothing()
 
 

@@ -1,26 +1,58 @@
-"""How a person who asked for something is told that it was refused."""
+"""What a person asked for and was refused: the one place that knows what counts as refused."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from django.contrib import messages
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 
-from sandboxes.errors import NotFound, SandboxError
+from accounts.errors import Invalid, NotFound
+from sandboxes.errors import SandboxError
 from sandboxes.host.types import HostError
 
 
-@contextmanager
-def refusals_told(request: HttpRequest) -> Iterator[None]:
-    """What the domain or the host refuses inside becomes a message on the next page.
+@dataclass(slots=True)
+class Refusal:
+    """Why not, in a sentence that says what to do; false, and empty, when all went well."""
 
-    ``NotFound`` goes on: ``signed_in`` makes it a 404.
+    message: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.message)
+
+    def tell(self, request: HttpRequest) -> None:
+        """As a message on the next page."""
+        if self:
+            messages.error(request, self.message)
+
+    def to_script(self) -> HttpResponse:
+        """What htmx shows as a notice; headers are ASCII, so other characters are references."""
+        response = HttpResponse(self.message, status=422, content_type="text/plain; charset=utf-8")
+        response["x-message"] = self.message.encode("ascii", "xmlcharrefreplace").decode()
+        return response
+
+
+@contextmanager
+def refusals() -> Iterator[Refusal]:
+    """Catches what accounts, the domain or the host refuse inside, for the page to say.
+
+    ``NotFound`` goes on: ``signed_in`` makes it a 404. So does ``Forbidden``, a 403.
     """
+    refusal = Refusal()
     try:
-        yield
+        yield refusal
     except NotFound:
         raise
-    except (SandboxError, HostError) as error:
-        messages.error(request, str(error))
+    except (Invalid, SandboxError, HostError) as error:
+        refusal.message = str(error)
+
+
+@contextmanager
+def refusals_told(request: HttpRequest) -> Iterator[Refusal]:
+    """The same, said as a message on the next page."""
+    with refusals() as refusal:
+        yield refusal
+    refusal.tell(request)

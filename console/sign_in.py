@@ -19,7 +19,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from accounts.factors import factors_of
 from accounts.models import User
 from accounts.passkeys import Site
-from console.signed_in import chosen_principal, sign_in_first
+from console.signed_in import chosen_principal, missing_told, sign_in_first
 
 P = ParamSpec("P")
 PersonPage = Callable[Concatenate[HttpRequest, User, P], HttpResponseBase]
@@ -111,7 +111,8 @@ def for_person(page: PersonPage[P]) -> View[P]:
         if not isinstance(request.user, User):
             return sign_in_first(request)
         request.principal = chosen_principal(request)  # type: ignore[attr-defined]
-        return page(request, request.user, *args, **kwargs)
+        with missing_told():
+            return page(request, request.user, *args, **kwargs)
 
     return cast(View[P], view)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Concatenate, Final, ParamSpec, cast
 
 import structlog
@@ -13,10 +14,10 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
+from accounts.errors import NotFound
 from accounts.models import User
 from accounts.policy import Forbidden, Principal
 from accounts.selectors import principal_of_user
-from sandboxes.errors import NotFound
 
 P = ParamSpec("P")
 Page = Callable[Concatenate[HttpRequest, Principal, P], HttpResponseBase]
@@ -42,13 +43,21 @@ def signed_in(page: Page[P]) -> View[P]:
         structlog.contextvars.bind_contextvars(account_id=principal.account_id)
         request.principal = principal  # type: ignore[attr-defined]
         try:
-            return page(request, principal, *args, **kwargs)
+            with missing_told():
+                return page(request, principal, *args, **kwargs)
         except Forbidden as error:
             return _refused(request, str(error))
-        except NotFound as error:
-            raise Http404(str(error)) from None
 
     return cast(View[P], view)
+
+
+@contextmanager
+def missing_told() -> Iterator[None]:
+    """``NotFound`` is a 404."""
+    try:
+        yield
+    except NotFound as error:
+        raise Http404(str(error)) from None
 
 
 def chosen_principal(request: HttpRequest) -> Principal | None:

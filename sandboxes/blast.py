@@ -101,7 +101,7 @@ def token_stop(*, principal: Principal, token_id: str, origin: Origin = _NOWHERE
     """Revoke a token, then pause every running sandbox that it made.
 
     The plan's cap on paused ones does not hold for that, and nothing is ended: what cannot be
-    paused is named. Raises ``Token.DoesNotExist`` and ``Forbidden``, and has then done nothing.
+    paused is named. Raises ``NotFound`` and ``Forbidden``, and has then done nothing.
     """
     require(principal, Scope.SANDBOXES_WRITE)
     token = token_revoke(principal=principal, token_id=token_id, origin=origin)

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from accounts.errors import NotFound
+
 
 class SandboxError(Exception):
     """The message is one sentence that says what to do."""
 
 
-class NotFound(SandboxError):  # noqa: N818 - reads as what it says
+class Missing(NotFound, SandboxError):  # noqa: N818 - reads as what it says
     """Nothing of that id in this account: 404, on pages as in the API."""
 
 
-class SandboxNotFound(NotFound):
+class SandboxNotFound(Missing):
     """No such sandbox in this account. A foreign one is told apart from an absent one nowhere."""
 
     def __init__(self, sandbox_id: str) -> None:
         super().__init__(f"There is no sandbox {sandbox_id[:40]} in this account.")
 
 
-class WebhookNotFound(NotFound):
+class WebhookNotFound(Missing):
     """No such webhook or delivery in this account."""
 
     def __init__(self, webhook_id: str) -> None:
@@ -57,7 +59,7 @@ class UsageExhausted(PlanLimit):
     """The account has used up what its plan lets it use."""
 
 
-class SnapshotNotFound(NotFound):
+class SnapshotNotFound(Missing):
     """No such snapshot in this account."""
 
     def __init__(self, snapshot_id: str) -> None:
@@ -68,7 +70,7 @@ class SnapshotCap(SandboxError):  # noqa: N818 - the word of the wire
     """As many snapshots are kept as the plan covers."""
 
 
-class VolumeNotFound(NotFound):
+class VolumeNotFound(Missing):
     """No such volume in this account."""
 
     def __init__(self, volume_id: str) -> None:

@@ -12,10 +12,11 @@ from typing import Final
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from accounts.errors import Invalid, NotFound
 from accounts.models import Account
 from accounts.origin import Origin
 from accounts.policy import Principal, Scope, require
-from accounts.services import Invalid, audit_record
+from accounts.services import audit_record
 from sandboxes.host.masking import Masker
 from sandboxes.host.patterns import MOST, InvalidPattern, Patterns, check_pattern
 from sandboxes.models import MaskingPattern
@@ -49,8 +50,12 @@ def patterns_of(account_id: str) -> list[MaskingPattern]:
 
 
 def pattern_for(*, principal: Principal, pattern_id: int) -> MaskingPattern:
-    """Raises ``MaskingPattern.DoesNotExist``, for another account's too."""
-    return MaskingPattern.objects.get(id=pattern_id, account_id=principal.account_id)
+    """Raises ``NotFound``, for another account's too."""
+    rows = MaskingPattern.objects.filter(account_id=principal.account_id)
+    pattern = rows.filter(id=pattern_id).first()
+    if pattern is None:
+        raise NotFound("There is no such pattern in this account.")
+    return pattern
 
 
 def pattern_try(*, expression: str, text: str) -> Tried:
@@ -80,7 +85,7 @@ def pattern_save(
     """Makes one, or changes the one with ``pattern_id``.
 
     ``example`` is what it has to hide part of, to prove that it does; it is not kept. Raises
-    ``Invalid``, ``Forbidden`` and ``MaskingPattern.DoesNotExist``.
+    ``Invalid``, ``Forbidden`` and ``NotFound``.
     """
     require(principal, Scope.SETTINGS_WRITE)
     Account.objects.select_for_update().get(id=principal.account_id)
@@ -112,7 +117,7 @@ def pattern_save(
 def pattern_remove(
     *, principal: Principal, pattern_id: int, origin: Origin = _NOWHERE
 ) -> MaskingPattern:
-    """Raises ``Forbidden`` and ``MaskingPattern.DoesNotExist``."""
+    """Raises ``Forbidden`` and ``NotFound``."""
     require(principal, Scope.SETTINGS_WRITE)
     pattern = pattern_for(principal=principal, pattern_id=pattern_id)
     pattern.delete()

@@ -15,7 +15,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.policy import Forbidden, Principal, Scope, require
-from sandboxes.errors import InvalidRequest, SandboxNotFound
+from sandboxes.errors import InvalidRequest, Missing
 from sandboxes.models import Sandbox
 from sandboxes.selectors import sandbox_for
 from timeline.events import Actor, Event, Kind, NewEvent
@@ -29,11 +29,11 @@ MOST_MARKS: Final = 500
 _OWNER: Final = "owner"
 
 
-class NoteNotFound(SandboxNotFound):
+class NoteNotFound(Missing):
     """No such note or event on this timeline."""
 
     def __init__(self, seq: int) -> None:
-        Exception.__init__(self, f"There is no note or event #{seq} on this timeline.")
+        super().__init__(f"There is no note or event #{seq} on this timeline.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from django.db.models import Q, QuerySet
 from accounts.origin import Origin
 from accounts.policy import Forbidden, Principal, Scope, require
 from accounts.services import audit_record
-from sandboxes.errors import InvalidRequest, NotFound
+from sandboxes.errors import InvalidRequest, Missing
 from sandboxes.models import SavedView
 
 MOST: Final = 30
@@ -18,7 +18,7 @@ LONGEST_NAME: Final = 60
 _NOWHERE = Origin()
 
 
-class SavedViewNotFound(NotFound):
+class SavedViewNotFound(Missing):
     """No such view, or somebody else's own."""
 
     def __init__(self) -> None:

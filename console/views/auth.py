@@ -21,11 +21,11 @@ from accounts.attempts import (
     attempts_check,
     attempts_forget,
 )
+from accounts.errors import Invalid
 from accounts.factors import code_check, factors_of
 from accounts.models import User
 from accounts.origin import origin_of
 from accounts.passkeys import passkey_ask, passkey_check
-from accounts.services import Invalid
 from console.forms import SignInForm
 from console.sign_in import (
     begin_session,

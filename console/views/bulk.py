@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from asgiref.sync import async_to_sync
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -12,9 +11,9 @@ from django.views.decorators.http import require_POST
 from accounts.origin import origin_of
 from accounts.policy import Principal
 from console import boards
+from console.refusals import refusals_told
 from console.signed_in import signed_in
 from sandboxes.bulk import bulk_do, bulk_outlook
-from sandboxes.errors import InvalidRequest
 
 
 @require_POST
@@ -25,15 +24,13 @@ def bulk(request: HttpRequest, principal: Principal) -> HttpResponse:
     back = f"{reverse('sandboxes')}?{query}" if query else reverse("sandboxes")
     act, ids = request.POST.get("act", ""), request.POST.getlist("id")
     confirmed = "confirmed" in request.POST
-    try:
+    with refusals_told(request):
         if confirmed:
             report = async_to_sync(bulk_do)(
                 principal=principal, ids=ids, act=act, origin=origin_of(request)
             )
         else:
             report = bulk_outlook(principal=principal, ids=ids, act=act)
-    except InvalidRequest as error:
-        messages.error(request, str(error))
-        return redirect(back)
-    template = "console/bulk_done.html" if confirmed else "console/bulk.html"
-    return render(request, template, {"report": report, "back": back, "back_query": query})
+        template = "console/bulk_done.html" if confirmed else "console/bulk.html"
+        return render(request, template, {"report": report, "back": back, "back_query": query})
+    return redirect(back)

@@ -9,10 +9,10 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
 from accounts.devices import device_approve, device_of_code, device_refuse
+from accounts.errors import Invalid
 from accounts.models import DeviceLogin
 from accounts.origin import origin_of
 from accounts.policy import USUAL_SCOPES, Principal, Scope, allows, require
-from accounts.services import Invalid
 from console.forms import EXPIRIES, SCOPES, DeviceForm
 from console.signed_in import signed_in
 

@@ -20,8 +20,9 @@ from console.diffs import diff_lines
 from console.file_pages import Where, clean
 from console.moments import asked_moment
 from console.ranges import File
+from console.refusals import Refusal, refusals
 from console.signed_in import signed_in
-from sandboxes.errors import SandboxError, SandboxNotFound
+from sandboxes.errors import SandboxError
 from sandboxes.files import (
     file_head,
     file_save,
@@ -115,14 +116,12 @@ def _answer(request: HttpRequest, context: dict[str, Any], *, status: int = 200)
 def tree(request: HttpRequest, principal: Principal, sandbox_id: str) -> HttpResponse:
     """A folder's lines of the tree, a page of them."""
     path, after = clean(request.GET.get("path", "")), request.GET.get("after", "")
-    try:
+    with refusals() as refusal:
         page = file_pages.listing(
             principal=principal, sandbox_id=sandbox_id, path=path, after=after
         )
-    except SandboxNotFound:
-        raise
-    except (HostError, SandboxError) as error:
-        return _refused(request, principal, sandbox_id, str(error))
+    if refusal:
+        return _refused(request, principal, sandbox_id, refusal)
     level = request.GET.get("level", "")
     nodes = [node for node, _ in page.rows]
     for node in nodes:
@@ -143,12 +142,10 @@ def _change(do: Doing) -> Any:
     @functools.wraps(do)
     def view(request: HttpRequest, principal: Principal, sandbox_id: str) -> HttpResponse:
         require(principal, Scope.SANDBOXES_WRITE)
-        try:
+        with refusals() as refusal:
             path, changed = do(request, principal, sandbox_id)
-        except SandboxNotFound:
-            raise
-        except (HostError, SandboxError) as error:
-            return _refused(request, principal, sandbox_id, str(error))
+        if refusal:
+            return _refused(request, principal, sandbox_id, refusal)
         if not request.headers.get("HX-Request"):
             return redirect(_address(sandbox_id, path))
         response = HttpResponse(status=204)
@@ -160,14 +157,12 @@ def _change(do: Doing) -> Any:
 
 
 def _refused(
-    request: HttpRequest, principal: Principal, sandbox_id: str, message: str
+    request: HttpRequest, principal: Principal, sandbox_id: str, refusal: Refusal
 ) -> HttpResponse:
     sandbox = sandbox_for(principal=principal, sandbox_id=sandbox_id)
     if request.headers.get("HX-Request"):
-        response = HttpResponse(message, status=422)
-        response["x-message"] = message.encode("ascii", "xmlcharrefreplace").decode()
-        return response
-    context = {**_base(sandbox, clean(request.POST.get("path", ""))), "trouble": message}
+        return refusal.to_script()
+    context = {**_base(sandbox, clean(request.POST.get("path", ""))), "trouble": refusal.message}
     return _answer(request, context, status=422)
 
 
@@ -257,14 +252,12 @@ async def _make_file_of(
 def link(request: HttpRequest, principal: Principal, sandbox_id: str) -> HttpResponse:
     """Where a script sends a file of any size to, and whether something is there already."""
     require(principal, Scope.SANDBOXES_WRITE)
-    try:
+    with refusals() as refusal:
         path = joined(clean(request.POST.get("path", "")), request.POST.get("name", ""))
         stat = async_to_sync(path_stat)(principal=principal, sandbox_id=sandbox_id, path=path)
         made = _link(principal, sandbox_id, "PUT", path)
-    except SandboxNotFound:
-        raise
-    except (HostError, SandboxError) as error:
-        return JsonResponse({"message": str(error)}, status=422)
+    if refusal:
+        return JsonResponse({"message": refusal.message}, status=422)
     return JsonResponse({"url": made, "exists": stat.exists, "is_folder": stat.is_dir})
 
 
@@ -280,10 +273,9 @@ def download(request: HttpRequest, principal: Principal, sandbox_id: str) -> Htt
     """A file of any size, by a signed link of a minute."""
     sandbox_for(principal=principal, sandbox_id=sandbox_id)
     path = clean(request.GET.get("path", ""))
-    try:
+    with refusals() as refusal:
         return redirect(_link(principal, sandbox_id, "GET", path))
-    except SandboxError as error:
-        return _refused(request, principal, sandbox_id, str(error))
+    return _refused(request, principal, sandbox_id, refusal)
 
 
 @require_safe
@@ -291,17 +283,15 @@ def download(request: HttpRequest, principal: Principal, sandbox_id: str) -> Htt
 def image(request: HttpRequest, principal: Principal, sandbox_id: str) -> HttpResponse:
     """An image to look at: a type that runs nothing, told by its bytes, in a sandbox of its own."""
     path = clean(request.GET.get("path", ""))
-    try:
+    with refusals() as refusal:
         head = async_to_sync(file_head)(
             principal=principal,
             sandbox_id=sandbox_id,
             path=path,
             limit=file_pages.IMAGE_LIMIT,
         )
-    except (HostError, SandboxError) as error:
-        if isinstance(error, SandboxNotFound):
-            raise
-        return HttpResponse(str(error), status=409, content_type="text/plain; charset=utf-8")
+    if refusal:
+        return HttpResponse(refusal.message, status=409, content_type="text/plain; charset=utf-8")
     kind = file_pages.image_type(head.content)
     if not kind or not head.is_whole:
         return HttpResponse("No image.", status=415, content_type="text/plain")
@@ -322,16 +312,15 @@ def edit(request: HttpRequest, principal: Principal, sandbox_id: str) -> HttpRes
     fields = request.POST if request.method == "POST" else request.GET
     path = clean(fields.get("path", ""))
     context = {**_base(sandbox, path), "editing": True}
-    try:
+    with refusals() as refusal:
         if request.method != "POST":
             return _answer(request, {**context, **_field(principal, sandbox.id, path)})
         return _save(request, principal, sandbox, path)
-    except (HostError, SandboxError) as error:
-        if request.method == "POST":  # what was typed is not lost
-            typed = {"text": request.POST.get("content", ""), "wrong": str(error)}
-            kept = {name: request.POST.get(name, "") for name in ("version", "eol", "mode")}
-            return _answer(request, {**context, **typed, **kept}, status=409)
-        return _answer(request, {**_base(sandbox, path), "trouble": str(error)}, status=409)
+    if request.method == "POST":  # what was typed is not lost
+        typed = {"text": request.POST.get("content", ""), "wrong": refusal.message}
+        kept = {name: request.POST.get(name, "") for name in ("version", "eol", "mode")}
+        return _answer(request, {**context, **typed, **kept}, status=409)
+    return _answer(request, {**_base(sandbox, path), "trouble": refusal.message}, status=409)
 
 
 def _field(principal: Principal, sandbox_id: str, path: str) -> dict[str, Any]:

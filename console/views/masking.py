@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
+from accounts.errors import Invalid
 from accounts.origin import origin_of
 from accounts.policy import Principal, Scope, require
-from accounts.services import Invalid
 from console.forms import MaskingPatternForm
 from console.signed_in import signed_in
 from sandboxes.host.patterns import LENGTH, LONGEST, MOST
@@ -66,12 +66,7 @@ def masking_try(request: HttpRequest, principal: Principal) -> HttpResponse:
 @signed_in
 def masking_remove(request: HttpRequest, principal: Principal, pattern_id: int) -> HttpResponse:
     """Sandboxes that have it keep it."""
-    try:
-        pattern = pattern_remove(
-            principal=principal, pattern_id=pattern_id, origin=origin_of(request)
-        )
-    except MaskingPattern.DoesNotExist:
-        raise Http404("There is no such pattern in this account.") from None
+    pattern = pattern_remove(principal=principal, pattern_id=pattern_id, origin=origin_of(request))
     messages.success(request, f"{pattern.name} is removed. Sandboxes made from now on show it.")
     return redirect("settings-masking")
 
@@ -94,8 +89,6 @@ def _saved(request: HttpRequest, principal: Principal, form: MaskingPatternForm)
             pattern_id=wanted["pattern"],
             origin=origin_of(request),
         )
-    except MaskingPattern.DoesNotExist:
-        raise Http404("There is no such pattern in this account.") from None
     except Invalid as error:
         form.add_error(None, str(error))
         return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.contrib import messages
 from django.db.models import Count
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
@@ -15,6 +15,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.attempts import ACCEPT_OF_ADDRESS, TooManyAttempts, attempt_note, attempts_check
+from accounts.errors import Invalid
 from accounts.members import (
     Invited,
     invitation_accept,
@@ -27,11 +28,11 @@ from accounts.members import (
     member_remove,
     members_of,
 )
-from accounts.models import Account, Invitation, Membership, Role, Token, User
+from accounts.models import Account, Invitation, Role, Token, User
 from accounts.origin import origin_of
 from accounts.policy import Principal, Scope, require
-from accounts.services import Invalid
 from console.mail import address_of, mail
+from console.refusals import refusals_told
 from console.sign_in import begin_session
 from console.signed_in import choose_account, signed_in
 
@@ -108,18 +109,13 @@ def _page(
 @signed_in
 def member_role(request: HttpRequest, principal: Principal, user_id: int) -> HttpResponse:
     """Another role, at once."""
-    try:
+    with refusals_told(request):
         changed = member_change_role(
             principal=principal,
             user_id=user_id,
             role=request.POST.get("role", ""),
             origin=origin_of(request),
         )
-    except Membership.DoesNotExist:
-        raise Http404("There is no such member of this account.") from None
-    except Invalid as error:
-        messages.error(request, str(error))
-    else:
         messages.success(request, f"{changed.user} is now {changed.get_role_display().lower()}.")
     return redirect("members")
 
@@ -128,22 +124,17 @@ def member_role(request: HttpRequest, principal: Principal, user_id: int) -> Htt
 @signed_in
 def member_end(request: HttpRequest, principal: Principal, user_id: int) -> HttpResponse:
     """Out of the account, at once."""
-    try:
+    with refusals_told(request):
         gone = member_remove(
             principal=principal,
             user_id=user_id,
             revoke_tokens="tokens" in request.POST,
             origin=origin_of(request),
         )
-    except Membership.DoesNotExist:
-        raise Http404("There is no such member of this account.") from None
-    except Invalid as error:
-        messages.error(request, str(error))
-        return redirect("members")
-    if gone.user_id == principal.user_id:
-        messages.success(request, "You have left the account.")
-        return redirect("settings-you")
-    messages.success(request, f"{gone.user} is no longer a member.")
+        if gone.user_id == principal.user_id:
+            messages.success(request, "You have left the account.")
+            return redirect("settings-you")
+        messages.success(request, f"{gone.user} is no longer a member.")
     return redirect("members")
 
 
@@ -151,12 +142,9 @@ def member_end(request: HttpRequest, principal: Principal, user_id: int) -> Http
 @signed_in
 def invitation_end(request: HttpRequest, principal: Principal, invitation_id: int) -> HttpResponse:
     """Its link opens nothing any more."""
-    try:
-        gone = invitation_revoke(
-            principal=principal, invitation_id=invitation_id, origin=origin_of(request)
-        )
-    except Invitation.DoesNotExist:
-        raise Http404("There is no such invitation in this account.") from None
+    gone = invitation_revoke(
+        principal=principal, invitation_id=invitation_id, origin=origin_of(request)
+    )
     messages.success(request, f"The invitation of {gone.email} is withdrawn.")
     return redirect("members")
 

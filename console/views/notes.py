@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.policy import Principal, Scope, allows, require
+from console.refusals import refusals
 from console.signed_in import signed_in
-from sandboxes.errors import InvalidRequest, SandboxNotFound
 from sandboxes.notes import (
     event_pin,
     event_unpin,
@@ -123,16 +122,13 @@ def _done(
     removed: int = 0,
 ) -> HttpResponse:
     scripted = bool(request.headers.get("HX-Request"))
-    try:
+    with refusals() as refusal:
         change()
-    except SandboxNotFound:
-        raise
-    except InvalidRequest as error:
-        if scripted:
-            return HttpResponse(str(error), status=422, headers={"x-message": str(error)})
-        messages.error(request, str(error))
     if not scripted:
+        refusal.tell(request)
         return redirect("sandbox", sandbox_id)
+    if refusal:
+        return refusal.to_script()
     return _list(request, principal, sandbox_id, removed=removed)
 
 

@@ -7,18 +7,16 @@ from functools import partial
 from typing import Any
 
 from asgiref.sync import async_to_sync
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
 
 from accounts.origin import origin_of
 from accounts.policy import Principal
+from console.refusals import refusals_told
 from console.signed_in import signed_in
 from console.tabs import tab_to_return_to
-from sandboxes.errors import SandboxError, SandboxNotFound
 from sandboxes.holding import sandbox_hold, sandbox_release
-from sandboxes.host.types import HostError
 from sandboxes.models import Sandbox
 from sandboxes.pausing import sandbox_pause, sandbox_resume
 
@@ -61,12 +59,6 @@ def _turned(
     sandbox_id: str,
     turn: Callable[..., Coroutine[Any, Any, Sandbox]],
 ) -> HttpResponse:
-    try:
+    with refusals_told(request):
         async_to_sync(turn)(principal=principal, sandbox_id=sandbox_id, origin=origin_of(request))
-    except SandboxNotFound:
-        raise
-    except SandboxError as error:
-        messages.error(request, str(error))
-    except HostError as error:
-        messages.error(request, error.message)
     return redirect(tab_to_return_to(request, sandbox_id))

@@ -11,9 +11,8 @@ from django.views.decorators.http import require_safe
 
 from accounts.policy import Principal, Scope, require
 from console.preview.app import port_client
+from console.refusals import refusals
 from console.signed_in import signed_in
-from sandboxes.errors import SandboxError
-from sandboxes.host.types import HostError
 from sandboxes.models import Sandbox, Status
 from sandboxes.previews import check_previews, name_of, preview_link
 from sandboxes.selectors import sandbox_for
@@ -39,13 +38,12 @@ def sandbox_ports(request: HttpRequest, principal: Principal, sandbox_id: str) -
     found = sandbox_for(principal=principal, sandbox_id=sandbox_id)
     context: dict[str, object] = {"sandbox": found, "links": [], "more": 0}
     if found.status == Status.RUNNING:
-        try:
+        with refusals() as refusal:
             check_previews(found)
             ports = async_to_sync(port_client().ports)(found.id)
             context["links"] = [_link(found, port) for port in ports[:_SHOWN]]
             context["more"] = max(0, len(ports) - _SHOWN)
-        except (SandboxError, HostError) as error:
-            context["why_not"] = str(error)
+        context["why_not"] = refusal.message
     return render(request, "console/parts/ports.html", context)
 
 

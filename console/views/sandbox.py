@@ -16,12 +16,11 @@ from accounts.policy import Principal, Scope, require
 from console import history
 from console.forms import BudgetForm, ExtendForm
 from console.moments import moment_of
+from console.refusals import refusals_told
 from console.signed_in import signed_in
 from console.tabs import tab_to_return_to
 from console.views.notes import notes_context
 from sandboxes.budgets import sandbox_set_budget
-from sandboxes.errors import SandboxError, SandboxNotFound
-from sandboxes.host.types import HostError
 from sandboxes.selectors import sandbox_for
 from sandboxes.services import sandbox_set_timeout, sandbox_terminate
 from timeline.events import LAST_SEQ
@@ -122,12 +121,8 @@ def _set(
         messages.error(request, wrong)
         return redirect(tab_to_return_to(request, sandbox_id))
     asked = {"principal": principal, "sandbox_id": sandbox_id, "origin": origin_of(request)}
-    try:
+    with refusals_told(request):
         service(**asked, **form.cleaned_data)
-    except SandboxNotFound:
-        raise
-    except SandboxError as error:
-        messages.error(request, str(error))
     return redirect(tab_to_return_to(request, sandbox_id))
 
 
@@ -135,12 +130,10 @@ def _set(
 @signed_in
 def sandbox_end(request: HttpRequest, principal: Principal, sandbox_id: str) -> HttpResponse:
     """Terminate, for good."""
-    try:
+    with refusals_told(request):
         async_to_sync(sandbox_terminate)(
             principal=principal, sandbox_id=sandbox_id, origin=origin_of(request)
         )
-    except HostError as error:
-        messages.error(request, error.message)
     return redirect(tab_to_return_to(request, sandbox_id))
 
 

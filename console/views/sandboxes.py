@@ -15,10 +15,11 @@ from accounts.selectors import account_of, token_names
 from console import boards
 from console.forms import AGES, ForkForm, RunForm, SandboxForm
 from console.lists.row import row_html
+from console.refusals import refusals
 from console.signed_in import signed_in
 from console.wall.picture import Painter
 from sandboxes.allowlist import registries_refresh_now
-from sandboxes.errors import InvalidRequest, NotFound, SandboxError
+from sandboxes.errors import InvalidRequest
 from sandboxes.host.types import HostError
 from sandboxes.limits import NETWORKS, TEMPLATES, TIMEOUT_DEFAULT
 from sandboxes.models import Isolation, Sandbox, Snapshot, Status
@@ -80,12 +81,9 @@ def sandbox_new(request: HttpRequest, principal: Principal) -> HttpResponse:
         request.POST or None, initial={"volume": request.GET.get("volume", "")[:64]}
     )
     if request.method == "POST" and form.is_valid():
-        try:
+        with refusals() as refusal:
             return redirect("sandbox", _made(request, principal, form).id)
-        except NotFound:
-            raise
-        except (SandboxError, HostError) as error:
-            form.add_error(None, str(error))
+        form.add_error(None, refusal.message)
     registries_refresh_now(host_client())
     limits = limits_of(principal.account_id)
     context = {

@@ -11,8 +11,8 @@ from django.views.decorators.http import require_POST
 from accounts.origin import origin_of
 from accounts.policy import Principal
 from console import boards
+from console.refusals import refusals_told
 from console.signed_in import signed_in
-from sandboxes.errors import InvalidRequest
 from sandboxes.saved_views import saved_view_create, saved_view_delete
 
 
@@ -21,7 +21,7 @@ from sandboxes.saved_views import saved_view_create, saved_view_delete
 def save(request: HttpRequest, principal: Principal) -> HttpResponse:
     """Keep the filters in ``query``; ends at the list as it was."""
     query = boards.filters_in(request.POST.get("query", "")).first_query
-    try:
+    with refusals_told(request):
         view = saved_view_create(
             principal=principal,
             name=request.POST.get("name", ""),
@@ -30,8 +30,6 @@ def save(request: HttpRequest, principal: Principal) -> HttpResponse:
             origin=origin_of(request),
         )
         messages.success(request, f"The view {view.name} is saved.")
-    except InvalidRequest as error:
-        messages.error(request, str(error))
     return redirect(f"{reverse('sandboxes')}?{query}")
 
 

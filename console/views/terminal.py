@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 
 from asgiref.sync import async_to_sync
-from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
@@ -17,8 +16,8 @@ from accounts.policy import Principal, Scope, require
 from console.exports.download import download
 from console.forms import TerminalSizeForm
 from console.moments import asked_moment
+from console.refusals import refusals_told
 from console.signed_in import signed_in
-from sandboxes.errors import SandboxError, SandboxNotFound
 from sandboxes.host.terminals.types import Size, TerminalInfo, check_terminal_id
 from sandboxes.host.types import HostError
 from sandboxes.models import Sandbox
@@ -82,17 +81,10 @@ def open_terminal(request: HttpRequest, principal: Principal, sandbox_id: str) -
     form = TerminalSizeForm(request.POST)
     size = Size(**form.cleaned_data) if form.is_valid() else Size()
     address = reverse("sandbox-terminal", args=[sandbox_id])
-    try:
+    with refusals_told(request):
         row = async_to_sync(terminal_open)(
             principal=principal, sandbox_id=sandbox_id, size=size, origin=origin_of(request)
         )
-    except SandboxNotFound:
-        raise
-    except SandboxError as error:
-        messages.error(request, str(error))
-    except HostError as error:
-        messages.error(request, error.message)
-    else:
         address += f"?t={row.id}"
     return redirect(address)
 
@@ -103,15 +95,13 @@ def close_terminal(
     request: HttpRequest, principal: Principal, sandbox_id: str, terminal_id: str
 ) -> HttpResponse:
     """Hang up; its recording shows then."""
-    try:
+    with refusals_told(request):
         async_to_sync(terminal_close)(
             principal=principal,
             sandbox_id=sandbox_id,
             terminal_id=terminal_id,
             origin=origin_of(request),
         )
-    except HostError as error:
-        messages.error(request, error.message)
     return redirect(f"{reverse('sandbox-terminal', args=[sandbox_id])}?t={terminal_id}")
 
 

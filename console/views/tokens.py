@@ -12,11 +12,12 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from accounts.errors import Invalid
 from accounts.models import Token
 from accounts.origin import origin_of
 from accounts.policy import USUAL_SCOPES, Principal, Scope, allows, require
 from accounts.selectors import tokens_of
-from accounts.services import Invalid, Minted, token_mint, token_revoke
+from accounts.services import Minted, token_mint, token_revoke
 from console.forms import EXPIRIES, SCOPES, TokenForm
 from console.signed_in import signed_in
 from sandboxes.blast import token_reach, token_stop
@@ -142,9 +143,6 @@ def _narrower(request: HttpRequest, principal: Principal) -> dict[str, Any] | No
 @signed_in
 def token_end(request: HttpRequest, principal: Principal, token_id: str) -> HttpResponse:
     """Revoke: the next request is refused, open streams end within a second."""
-    try:
-        token = token_revoke(principal=principal, token_id=token_id, origin=origin_of(request))
-    except Token.DoesNotExist:
-        raise Http404("There is no such token in this account.") from None
+    token = token_revoke(principal=principal, token_id=token_id, origin=origin_of(request))
     messages.success(request, f"{token.name} is revoked. Nothing can be done with it any more.")
     return redirect("tokens")

@@ -16,9 +16,8 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from accounts.origin import origin_of
 from accounts.policy import Principal, Scope, require
 from console.forms import DeliveryFilterForm, WebhookForm
-from console.refusals import refusals_told
+from console.refusals import refusals, refusals_told
 from console.signed_in import signed_in
-from sandboxes.errors import NotFound, SandboxError
 from sandboxes.webhooks import services
 from sandboxes.webhooks.claims import ATTEMPTS, FAILURES_MAX, KEEP_DAYS
 from sandboxes.webhooks.kinds import TEST_EVENT, EventType
@@ -44,7 +43,7 @@ def webhooks(request: HttpRequest, principal: Principal) -> HttpResponse:
     form = WebhookForm(request.POST or None)
     shown: Shown | None = None
     if posts and form.is_valid():
-        try:
+        with refusals() as refusal:
             shown = async_to_sync(services.webhook_create)(
                 principal=principal,
                 url=form.cleaned_data["url"].strip(),
@@ -52,8 +51,8 @@ def webhooks(request: HttpRequest, principal: Principal) -> HttpResponse:
                 origin=origin_of(request),
             )
             form = WebhookForm()
-        except SandboxError as error:
-            form.add_error("url", str(error))
+        if refusal:
+            form.add_error("url", refusal.message)
     context = {
         "form": form,
         "shown": shown,
@@ -142,16 +141,12 @@ def replay(
     require(principal, Scope.SANDBOXES_WRITE)
     hook = webhook_for(principal=principal, webhook_id=webhook_id)
     found = delivery_for(hook=hook, delivery_id=delivery_id)
-    try:
+    with refusals_told(request):
         again = services.delivery_replay(
             principal=principal, delivery_id=found.id, origin=origin_of(request)
         )
-    except NotFound:
-        raise
-    except SandboxError as error:
-        messages.error(request, str(error))
-        return redirect("delivery", webhook_id, delivery_id)
-    return redirect("delivery", webhook_id, again.id)
+        return redirect("delivery", webhook_id, again.id)
+    return redirect("delivery", webhook_id, delivery_id)
 
 
 def _page(request: HttpRequest, hook: Webhook, shown: Shown | None = None) -> HttpResponse:

@@ -20,6 +20,7 @@ from accounts.attempts import (
     attempts_check,
     attempts_forget,
 )
+from accounts.errors import Invalid
 from accounts.factors import (
     authenticator_add,
     authenticator_remove,
@@ -29,12 +30,12 @@ from accounts.factors import (
     recovery_codes_renew,
 )
 from accounts.members import password_check
-from accounts.models import Passkey, User
+from accounts.models import User
 from accounts.origin import origin_of
 from accounts.passkeys import passkey_add, passkey_ask_new, passkey_remove
 from accounts.policy import Principal
 from accounts.selectors import accounts_of, principal_of_user
-from accounts.services import Invalid, person_record
+from accounts.services import person_record
 from accounts.sessions import session_end, session_renamed, sessions_end_others, sessions_of
 from console.sign_in import for_person, note_proof, proved, safe_path, site_of
 from console.signed_in import choose_account
@@ -215,10 +216,7 @@ def passkeys(request: HttpRequest, user: User) -> HttpResponse:
 @proved
 def passkey_end(request: HttpRequest, user: User, passkey_id: int) -> HttpResponse:
     """It signs nobody in any more."""
-    try:
-        name = passkey_remove(user=user, passkey_id=passkey_id, origin=origin_of(request))
-    except Passkey.DoesNotExist:
-        raise Http404("You have no such passkey.") from None
+    name = passkey_remove(user=user, passkey_id=passkey_id, origin=origin_of(request))
     messages.success(request, f"The passkey {name} is removed.")
     return redirect("settings-you")
 

@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
+from accounts.errors import NotFound
 from accounts.policy import Forbidden
 from accounts.tokens import Refused
 from sandboxes.api.replies import reply, text_of
@@ -26,14 +27,10 @@ from sandboxes.errors import (
     PreviewLocked,
     PreviewNotFound,
     SandboxError,
-    SandboxNotFound,
     SnapshotCap,
-    SnapshotNotFound,
     UsageExhausted,
     VolumeExists,
     VolumeInUse,
-    VolumeNotFound,
-    WebhookNotFound,
     WrongState,
 )
 from sandboxes.host.types import ExecOutcome, HostError
@@ -54,8 +51,6 @@ class Answer:
 
 
 _DOMAIN: Final[dict[type[SandboxError], Answer]] = {
-    SandboxNotFound: Answer(404),
-    WebhookNotFound: Answer(404),
     BadLink: Answer(403, "bad_link"),
     PreviewNotFound: Answer(404),
     PreviewGone: Answer(410, "gone"),
@@ -63,9 +58,7 @@ _DOMAIN: Final[dict[type[SandboxError], Answer]] = {
     WrongState: Answer(409),
     PlanLimit: Answer(403, "plan_limit"),
     UsageExhausted: Answer(403, "usage_exhausted"),
-    SnapshotNotFound: Answer(404),
     SnapshotCap: Answer(409, "snapshot_cap_reached"),
-    VolumeNotFound: Answer(404),
     VolumeInUse: Answer(409, "volume_in_use"),
     VolumeExists: Answer(409),
     InvalidRequest: Answer(422),
@@ -180,6 +173,10 @@ def _forbidden(_: HttpRequest, error: Any) -> HttpResponse:
     return failure(Answer(403), str(error))
 
 
+def _not_found(_: HttpRequest, error: Any) -> HttpResponse:
+    return failure(Answer(404), str(error))
+
+
 def _domain(_: HttpRequest, error: Any) -> HttpResponse:
     extra = {"reason": error.reason} if isinstance(error, PlanLimit) else {}
     return failure(_DOMAIN[type(error)], str(error), **extra)
@@ -222,6 +219,7 @@ def _unexpected(_: HttpRequest, error: Any) -> HttpResponse:
 _ANSWERS: Final[dict[type[Exception], Callable[[HttpRequest, Any], HttpResponse]]] = {
     Refused: _refused,
     Forbidden: _forbidden,
+    NotFound: _not_found,
     SandboxError: _domain,
     HostError: _host,
     ValidationError: _validation,

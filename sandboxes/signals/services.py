@@ -18,7 +18,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from accounts.policy import Principal, Scope, require
-from sandboxes.errors import SandboxNotFound
+from sandboxes.errors import Missing
 from sandboxes.following import Follower
 from sandboxes.models import Sandbox, Status
 from sandboxes.selectors import sandbox_for
@@ -73,11 +73,11 @@ _OUTPUT: Final = """
 """
 
 
-class SignalNotFound(SandboxNotFound):
+class SignalNotFound(Missing):
     """No such signal of this run."""
 
     def __init__(self) -> None:
-        Exception.__init__(self, "There is no such signal of this run.")
+        super().__init__("There is no such signal of this run.")
 
 
 def signals_look() -> int:
@@ -267,7 +267,8 @@ def _tell_raised(signal: Signal) -> None:
 
 @transaction.atomic
 def signal_dismiss(*, principal: Principal, sandbox_id: str, signal_id: int) -> None:
-    """Out of sight until it is over and comes anew. ``Forbidden``, ``SandboxNotFound``."""
+    """Out of sight until it is over and comes anew. ``Forbidden``, ``SandboxNotFound``,
+    ``SignalNotFound``."""
     require(principal, Scope.SANDBOXES_WRITE)
     sandbox: Sandbox = sandbox_for(principal=principal, sandbox_id=sandbox_id)
     signal = Signal.objects.select_for_update().filter(pk=signal_id, sandbox=sandbox).first()

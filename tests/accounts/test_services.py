@@ -8,6 +8,7 @@ import pytest
 from django.utils import timezone
 
 from accounts.audit import AuditFilter, audit_page
+from accounts.errors import Invalid, NotFound
 from accounts.models import AuditEntry, Token, User
 from accounts.origin import Origin
 from accounts.policy import Forbidden
@@ -17,7 +18,7 @@ from accounts.selectors import (
     size_menu,
     tokens_of,
 )
-from accounts.services import Invalid, token_mint, token_revoke, token_touch, user_create
+from accounts.services import token_mint, token_revoke, token_touch, user_create
 from accounts.tokens import parse
 from tests.cast import PASSWORD, Cast
 
@@ -174,7 +175,7 @@ def test_a_token_revokes_itself(account: Cast) -> None:
 
 def test_a_foreign_token_is_not_found(account: Cast, other_account: Cast) -> None:
     token = token_mint(principal=account.principal(), name="ci", scopes=["sandboxes:read"]).token
-    with pytest.raises(Token.DoesNotExist):
+    with pytest.raises(NotFound):
         token_revoke(principal=other_account.principal(), token_id=token.id)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from accounts.errors import Invalid, NotFound
 from accounts.models import AuditEntry
 from accounts.policy import Forbidden
-from accounts.services import Invalid
 from sandboxes.host.patterns import MOST
 from sandboxes.limits import SandboxRequest
 from sandboxes.masking import pattern_remove, pattern_save, pattern_try, patterns_of
@@ -67,9 +67,9 @@ def test_owners_alone_change_them(account: Cast, role: str) -> None:
 
 def test_another_accounts_pattern_is_not_found(account: Cast) -> None:
     pattern = save(make_cast())
-    with pytest.raises(MaskingPattern.DoesNotExist):
+    with pytest.raises(NotFound):
         save(account, pattern_id=pattern.id)
-    with pytest.raises(MaskingPattern.DoesNotExist):
+    with pytest.raises(NotFound):
         pattern_remove(principal=account.principal(), pattern_id=pattern.id)
 
 

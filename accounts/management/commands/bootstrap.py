@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts.bootstrap import account_bootstrap
-from accounts.services import Invalid
+from accounts.errors import Invalid
 
 
 class Command(BaseCommand):

@@ -17,9 +17,10 @@ from django.utils import timezone
 from accounts.announce import CONTROL, announce
 from accounts.attempts import INVITE_OF_ACCOUNT, attempt_note, attempts_check
 from accounts.errors import Invalid, NotFound
-from accounts.models import Account, Invitation, Membership, Role, Token, User
+from accounts.models import Invitation, Membership, Role, Token, User
 from accounts.origin import Origin
 from accounts.policy import Forbidden, Principal, Scope, allows, require
+from accounts.selectors import account_locked
 from accounts.services import audit_record, member_add, token_revoke, user_create
 from accounts.tokens import keyed_digest
 
@@ -251,7 +252,7 @@ def _locked(principal: Principal, user_id: int) -> Membership:
     """Under the account's lock, so that two owners cannot remove each other."""
     if principal.user_id is None:
         raise Forbidden("People manage members, in the console.")
-    Account.objects.select_for_update().get(id=principal.account_id)
+    account_locked(principal.account_id)
     rows = Membership.objects.select_related("user").filter(account_id=principal.account_id)
     membership = rows.filter(user_id=user_id).first()
     if membership is None:

@@ -47,6 +47,15 @@ def account_of(account_id: str) -> Account:
     return Account.objects.select_related("plan").get(id=account_id)
 
 
+def account_locked(account_id: str) -> Account:
+    """An account with its plan, for nobody else to lock until the transaction ends.
+
+    Without its key (``FOR NO KEY UPDATE``), so that rows which refer to it are made meanwhile.
+    """
+    rows = Account.objects.select_for_update(of=("self",), no_key=True).select_related("plan")
+    return rows.get(id=account_id)
+
+
 def tokens_of(account_id: str) -> QuerySet[Token]:
     """An account's tokens, newest first, each with ``sandboxes_made`` and who made it."""
     return (

@@ -60,7 +60,9 @@ def _check(*, principal: Principal, sandbox_id: str) -> None:
 
 @transaction.atomic
 def _allowed(*, principal: Principal, sandbox_id: str, name: str, origin: Origin) -> None:
-    row = Sandbox.objects.select_for_update().get(id=sandbox_id, account_id=principal.account_id)
+    row = Sandbox.objects.select_for_update(no_key=True).get(
+        id=sandbox_id, account_id=principal.account_id
+    )
     if name in (*row.added_domains, *(row.allow_domains or ())):
         return
     before = list(row.added_domains)

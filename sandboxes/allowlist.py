@@ -15,6 +15,7 @@ from accounts.database import in_database
 from accounts.models import Account
 from accounts.origin import Origin
 from accounts.policy import Principal, Scope, require
+from accounts.selectors import account_locked
 from accounts.services import audit_record
 from sandboxes.errors import InvalidRequest, PlanLimit
 from sandboxes.host.client import HostClient
@@ -85,8 +86,7 @@ def account_domains_set(
     """
     require(principal, Scope.SETTINGS_WRITE)
     wanted = None if names is None else sorted(checked_domains(names))
-    rows = Account.objects.select_for_update(of=("self",)).select_related("plan")
-    account = rows.get(id=principal.account_id)
+    account = account_locked(principal.account_id)
     if wanted is not None and not account.plan.custom_egress_allowlist:
         raise PlanLimit(
             f"The {account.plan.name} plan does not cover allowlists of its own; change the plan.",

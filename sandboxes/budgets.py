@@ -8,9 +8,9 @@ from typing import Final
 from django.db import transaction
 
 from accounts.announce import account_group, announce
-from accounts.models import Account
 from accounts.origin import Origin
 from accounts.policy import Forbidden, Principal, Scope, require
+from accounts.selectors import account_locked
 from accounts.services import audit_record
 from sandboxes.errors import InvalidRequest, SandboxNotFound, WrongState
 from sandboxes.limits import check_budget
@@ -39,7 +39,7 @@ def sandbox_set_budget(
     require(principal, Scope.SANDBOXES_WRITE)
     if principal.user_id is None:
         raise Forbidden("A person sets a run's budget, in the console.")
-    rows = Sandbox.objects.select_for_update().filter(account_id=principal.account_id)
+    rows = Sandbox.objects.select_for_update(no_key=True).filter(account_id=principal.account_id)
     sandbox = rows.filter(id=sandbox_id.replace("\x00", "")).first()
     if sandbox is None:
         raise SandboxNotFound(sandbox_id)
@@ -74,7 +74,7 @@ def cap_set(
     require(principal, Scope.PLAN_WRITE)
     if monthly_eur is not None and not Decimal("0.01") <= monthly_eur <= CAP_MAX:
         raise InvalidRequest(f"A cap is between 0.01 and {CAP_MAX} EUR a month.")
-    Account.objects.select_for_update().get(id=principal.account_id)
+    account_locked(principal.account_id)
     row = Cap.objects.filter(account_id=principal.account_id).first()
     was = row.monthly_eur if row else None
     if monthly_eur is None:

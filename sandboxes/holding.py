@@ -67,7 +67,7 @@ def _person(principal: Principal) -> None:
 def _take(*, principal: Principal, sandbox_id: str) -> bool:
     """Write down who holds it; returns whether it stands still already. Raises ``SandboxError``."""
     sandbox_for(principal=principal, sandbox_id=sandbox_id)
-    sandbox = Sandbox.objects.select_for_update().get(id=sandbox_id)
+    sandbox = Sandbox.objects.select_for_update(no_key=True).get(id=sandbox_id)
     if sandbox.holder is not None:
         raise WrongState(f"{sandbox.holder.name or 'Somebody'} holds this run already.")
     if sandbox.status not in (Status.RUNNING, Status.PAUSED):

@@ -13,9 +13,9 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from accounts.errors import Invalid, NotFound
-from accounts.models import Account
 from accounts.origin import Origin
 from accounts.policy import Principal, Scope, require
+from accounts.selectors import account_locked
 from accounts.services import audit_record
 from sandboxes.host.masking import Masker
 from sandboxes.host.patterns import MOST, InvalidPattern, Patterns, check_pattern
@@ -88,7 +88,7 @@ def pattern_save(
     ``Invalid``, ``Forbidden`` and ``NotFound``.
     """
     require(principal, Scope.SETTINGS_WRITE)
-    Account.objects.select_for_update().get(id=principal.account_id)
+    account_locked(principal.account_id)
     name = _checked_name(name)
     _check_use(expression, example)
     if pattern_id is None:

@@ -133,7 +133,9 @@ def follow_host(*, statuses: Mapping[str, str], now: datetime) -> None:
 
 @transaction.atomic
 def _follow(sandbox_id: str, *, seen: Sandbox, host_status: str) -> None:
-    rows = Sandbox.objects.select_for_update(of=("self",)).select_related("account__plan")
+    rows = Sandbox.objects.select_for_update(of=("self",), no_key=True).select_related(
+        "account__plan"
+    )
     sandbox = rows.get(id=sandbox_id)
     if (sandbox.status, sandbox.turned_at) != (seen.status, seen.turned_at):
         return

@@ -18,6 +18,7 @@ from django.db.models import QuerySet
 from accounts.models import Account
 from accounts.origin import Origin
 from accounts.policy import Principal, Scope, require
+from accounts.selectors import account_locked
 from accounts.services import audit_record
 from sandboxes.errors import InvalidRequest
 from sandboxes.models import ENDED, Sandbox
@@ -71,7 +72,7 @@ def retention_set(*, principal: Principal, days: int, origin: Origin = _NOWHERE)
     """Raises ``InvalidRequest`` and ``Forbidden``."""
     require(principal, Scope.SETTINGS_WRITE)
     _checked(days)
-    account = Account.objects.select_for_update().get(id=principal.account_id)
+    account = account_locked(principal.account_id)
     before, account.timeline_days = account.timeline_days, days
     if before != days:
         account.save(update_fields=["timeline_days"])

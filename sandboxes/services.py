@@ -89,7 +89,8 @@ async def _create(principal: Principal, request: SandboxRequest, origin: Origin)
 
 _STARTED: Final = """
 UPDATE sandboxes_sandbox SET status = %s, started_at = %s WHERE id IN (
-    SELECT id FROM sandboxes_sandbox WHERE id = ANY(%s) AND status = %s ORDER BY id FOR UPDATE
+    SELECT id FROM sandboxes_sandbox WHERE id = ANY(%s) AND status = %s
+    ORDER BY id FOR NO KEY UPDATE
 ) RETURNING *
 """
 
@@ -152,7 +153,7 @@ def sandbox_ended(
 def _end(
     sandbox_id: str, *, status: str, reason: str, detail: str, at: datetime | None = None
 ) -> Sandbox | None:
-    sandbox = Sandbox.objects.select_for_update().filter(id=sandbox_id).first()
+    sandbox = Sandbox.objects.select_for_update(no_key=True).filter(id=sandbox_id).first()
     if sandbox is None or sandbox.status in ENDED:
         return None
     was = sandbox.status
@@ -253,7 +254,7 @@ def sandbox_set_timeout(
 
 def _locked(principal: Principal, sandbox_id: str) -> Sandbox:
     row = (
-        Sandbox.objects.select_for_update(of=("self",))
+        Sandbox.objects.select_for_update(of=("self",), no_key=True)
         .select_related("account__plan")
         .filter(id=sandbox_id.replace("\x00", ""), account_id=principal.account_id)
         .first()

@@ -14,9 +14,9 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.database import in_database
-from accounts.models import Account
 from accounts.origin import Origin
 from accounts.policy import Principal, Scope, require
+from accounts.selectors import account_locked
 from accounts.services import audit_record
 from sandboxes import limits
 from sandboxes.errors import SnapshotNotFound, WrongState
@@ -91,8 +91,7 @@ def _made(
 @transaction.atomic
 def snapshot_begin(*, principal: Principal, sandbox_id: str, name: str) -> Snapshot:
     """A row in ``capturing``, within the plan's cap, counted under the account's lock."""
-    accounts = Account.objects.select_for_update(of=("self",)).select_related("plan")
-    account = accounts.get(id=principal.account_id)
+    account = account_locked(principal.account_id)
     sandbox = sandbox_for(principal=principal, sandbox_id=sandbox_id)
     if sandbox.status != Status.RUNNING:
         raise WrongState(why_not(sandbox.status, sandbox.reason))

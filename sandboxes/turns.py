@@ -143,7 +143,7 @@ def _goes_on() -> dict[str, Any]:
 @transaction.atomic
 def turn_failed(*, sandbox_id: str, error: HostError) -> None:
     """Back to where it was. A host that did not answer may have done it: the reaper asks it."""
-    sandbox = Sandbox.objects.select_for_update().get(id=sandbox_id)
+    sandbox = Sandbox.objects.select_for_update(no_key=True).get(id=sandbox_id)
     before = {Status.PAUSING: Status.RUNNING, Status.RESUMING: Status.PAUSED}
     if sandbox.status not in before:
         return

@@ -21,9 +21,10 @@ from django.db.models import Exists, OuterRef, QuerySet, Subquery
 from django.utils import timezone
 
 from accounts.database import in_database
-from accounts.models import Account, Plan
+from accounts.models import Plan
 from accounts.origin import Origin
 from accounts.policy import Principal, Scope, require
+from accounts.selectors import account_locked
 from accounts.services import audit_record
 from sandboxes import volume_limits
 from sandboxes.api.replies import volume_json
@@ -100,7 +101,7 @@ def volume_create(
     volume_limits.check_name(name)
     volume_limits.check_region(region)
     volume_limits.check_lifetime(days=lifetime.days, hours=lifetime.hours)
-    plan = _locked_account(principal.account_id).plan
+    plan = account_locked(principal.account_id).plan
     size_mb = volume_limits.size_mb(size_gb, plan=plan)
     if volumes_of(principal.account_id).filter(name=name).exists():
         raise VolumeExists(name)
@@ -282,7 +283,7 @@ def volumes_expire(*, now: datetime) -> None:
 
 @transaction.atomic
 def _expire(seen: Volume, now: datetime) -> None:
-    _locked_account(seen.account_id)
+    account_locked(seen.account_id)
     volume = volumes_of(seen.account_id).filter(id=seen.id, expires_at__lte=now).first()
     if volume is None or volume.holder_id is not None:
         return
@@ -336,12 +337,6 @@ def _tell(volume: Volume, kind: EventType, **more: object) -> None:
     record(account_id=volume.account_id, kind=kind, subject=volume.id, data=lambda: data)
 
 
-def _locked_account(account_id: str) -> Account:
-    """Everything that changes who holds what waits for this row."""
-    accounts = Account.objects.select_for_update(of=("self",)).select_related("plan")
-    return accounts.get(id=account_id)
-
-
 def _locked(principal: Principal, volume_id: str) -> Volume:
-    _locked_account(principal.account_id)
+    account_locked(principal.account_id)
     return volume_for(account_id=principal.account_id, volume_id=volume_id)

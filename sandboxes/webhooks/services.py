@@ -9,9 +9,9 @@ from typing import Final
 from django.db import transaction
 
 from accounts.database import in_database
-from accounts.models import Account
 from accounts.origin import Origin
 from accounts.policy import Principal, Scope, require
+from accounts.selectors import account_locked
 from accounts.services import audit_record
 from sandboxes.errors import InvalidRequest, WebhookNotFound, WrongState
 from sandboxes.webhooks.claims import give_up_waiting
@@ -74,7 +74,7 @@ def _checked_types(wanted: Sequence[str] | None) -> list[str] | None:
 def _created(
     *, principal: Principal, url: str, event_types: list[str] | None, origin: Origin
 ) -> Shown:
-    Account.objects.select_for_update().get(id=principal.account_id)
+    account_locked(principal.account_id)
     if Webhook.objects.filter(account_id=principal.account_id).count() >= WEBHOOKS_MAX:
         raise WrongState(f"An account has at most {WEBHOOKS_MAX} webhooks; delete one first.")
     hook = Webhook.objects.create(

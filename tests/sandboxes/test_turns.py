@@ -12,10 +12,12 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import AuditEntry
+from accounts.selectors import account_locked
 from accounts.services import audit_entry, audit_record
+from sandboxes.budgets import sandbox_set_budget
 from sandboxes.errors import SandboxNotFound, SnapshotCap, UsageExhausted, WrongState
 from sandboxes.host.client import PausedSandbox
-from sandboxes.models import Sandbox, Status
+from sandboxes.models import Sandbox, Status, TokenTouch
 from sandboxes.turns import pause_begin, pause_end, resume_begin, resume_end
 from sandboxes.usage.models import Usage
 from tests.cast import Cast
@@ -118,20 +120,24 @@ def test_a_foreign_sandbox_is_not_found(account: Cast, other_account: Cast) -> N
                 turn(account_id=other_account.account.id, sandbox_id=sandbox_id)
 
 
-def test_entries_of_the_audit_record_are_made_while_an_account_is_locked(
+def test_rows_that_refer_to_a_locked_account_or_sandbox_are_made_meanwhile(
     stack: Stack, account: Cast
 ) -> None:
     """Else who ends a sandbox and who resumes it wait for each other for ever."""
     row = account.sandbox_row(status=Status.PAUSED)
+    principal, token, now = account.principal(), account.mint().token, timezone.now()
 
     def record() -> str:
         with connection.cursor() as cursor:
             cursor.execute("SET lock_timeout = '5s'")
         try:
-            return audit_record(principal=account.principal(), action="test.locked").action
+            TokenTouch.objects.create(token=token, sandbox=row, first_at=now, last_at=now)
+            return audit_record(principal=principal, action="test.locked").action
         finally:
             connection.close()
 
     with ThreadPoolExecutor(1) as other, transaction.atomic():
+        account_locked(account.account.id)
+        sandbox_set_budget(principal=principal, sandbox_id=row.id, budget_eur=None)
         resume_begin(**named(row))
         assert other.submit(record).result(30) == "test.locked"

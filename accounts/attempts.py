@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -38,19 +39,32 @@ RESET_TO_PERSON: Final = Limit("password link to a person", 5, 60)
 ACCEPT_OF_ADDRESS: Final = Limit("invitation opened from an address", 40, 15)
 
 
-def attempts_check(limit: Limit, *who: object) -> None:
-    """Raise ``TooManyAttempts`` where no more are free; counts nothing."""
-    begin = timezone.now() - timedelta(minutes=limit.minutes)
-    tried = Attempt.objects.filter(key=_key(limit, who), at__gt=begin)
-    if tried.count() >= limit.most:
-        raise TooManyAttempts(f"Too many attempts. Try again in {limit.minutes} minutes.")
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Attempts that are counted, and can be taken back where they were no guesses."""
+
+    ids: tuple[int, ...]
+
+    def take_back(self) -> None:
+        """What succeeded is no attempt of a guesser."""
+        Attempt.objects.filter(id__in=self.ids).delete()
 
 
-def attempt_note(limit: Limit, *who: object) -> None:
-    """One more, and those of days ago go."""
+def attempts_count(*tries: tuple[Limit, *tuple[object, ...]]) -> Counted:
+    """One more of each limit and who it holds for. Raises ``TooManyAttempts``, and counts nothing.
+
+    Counted before anything is looked at, so that of any number at once no more than ``most`` are.
+    """
     now = timezone.now()
     Attempt.objects.filter(at__lt=now - _KEPT).delete()
-    Attempt.objects.create(key=_key(limit, who), at=now)
+    rows = [Attempt(key=_key(limit, who), at=now) for limit, *who in tries]
+    counted = Counted(tuple(row.pk for row in Attempt.objects.bulk_create(rows)))
+    for row, (limit, *_) in zip(rows, tries, strict=True):
+        begin = now - timedelta(minutes=limit.minutes)
+        if Attempt.objects.filter(key=row.key, at__gt=begin).count() > limit.most:
+            counted.take_back()
+            raise TooManyAttempts(f"Too many attempts. Try again in {limit.minutes} minutes.")
+    return counted
 
 
 def attempts_forget(limit: Limit, *who: object) -> None:
@@ -58,5 +72,5 @@ def attempts_forget(limit: Limit, *who: object) -> None:
     Attempt.objects.filter(key=_key(limit, who)).delete()
 
 
-def _key(limit: Limit, who: tuple[object, ...]) -> str:
+def _key(limit: Limit, who: Sequence[object]) -> str:
     return keyed_digest("\x00".join(["attempt", limit.name, *map(str, who)]))

@@ -11,7 +11,7 @@ import pyotp
 from django.db import transaction
 from django.utils import timezone
 
-from accounts.attempts import CODE_OF_PERSON, attempt_note, attempts_check, attempts_forget
+from accounts.attempts import CODE_OF_PERSON, attempts_count, attempts_forget
 from accounts.errors import Invalid
 from accounts.models import Authenticator, Passkey, RecoveryCode, User
 from accounts.origin import Origin
@@ -117,11 +117,10 @@ def code_check(*, user: User, code: str, origin: Origin) -> str:
 
     Each is good once. Wrong ones are counted, and are on the audit record.
     """
-    attempts_check(CODE_OF_PERSON, user.pk)
+    attempts_count((CODE_OF_PERSON, user.pk))
     plain = "".join(letter for letter in code.lower() if letter.isalnum())[:40]
     how = "totp" if _spend_code(user, plain) else "recovery" if _spend_recovery(user, plain) else ""
     if not how:
-        attempt_note(CODE_OF_PERSON, user.pk)
         person_record(user, "person.code_refused", origin)
         raise Invalid("That code is not good, or was used already. Try the next one.")
     attempts_forget(CODE_OF_PERSON, user.pk)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import transaction
@@ -15,10 +14,11 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.announce import CONTROL, announce
-from accounts.attempts import INVITE_OF_ACCOUNT, attempt_note, attempts_check
+from accounts.attempts import INVITE_OF_ACCOUNT, attempts_count
 from accounts.errors import Invalid, NotFound
 from accounts.models import Invitation, Membership, Role, Token, User
 from accounts.origin import Origin
+from accounts.passwords import password_check
 from accounts.policy import Forbidden, Principal, Scope, allows, require
 from accounts.selectors import account_locked
 from accounts.services import audit_record, member_add, token_revoke, user_create
@@ -75,8 +75,7 @@ def invitation_create(
     _checked_role(role)
     if Membership.objects.filter(account_id=principal.account_id, user__email=email).exists():
         raise Invalid(f"{email} is a member already.")
-    attempts_check(INVITE_OF_ACCOUNT, principal.account_id)
-    attempt_note(INVITE_OF_ACCOUNT, principal.account_id)
+    attempts_count((INVITE_OF_ACCOUNT, principal.account_id))
     now = timezone.now()
     _open().filter(account_id=principal.account_id, email=email).update(revoked_at=now)
     text = secrets.token_urlsafe(32)
@@ -174,14 +173,6 @@ def invitation_accept_new(
     user = user_create(email=invitation.email, password=password, name=name)
     invitation_accept(text=text, user=user, origin=origin)
     return user
-
-
-def password_check(password: str, *, user: User) -> None:
-    """Raises ``Invalid`` with every reason against it."""
-    try:
-        validate_password(password, user=user)
-    except ValidationError as error:
-        raise Invalid(" ".join(error.messages)) from None
 
 
 @transaction.atomic

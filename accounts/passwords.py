@@ -1,21 +1,27 @@
-"""A password that was forgotten: a link is good once, for an hour, and for a new password only."""
+"""What a password may be, saying it once more, and one that was forgotten.
+
+A link to a new password is good once, for an hour, and for that only.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from django.contrib.auth.password_validation import validate_password
 from django.contrib.auth.tokens import default_token_generator
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
 from accounts.attempts import (
+    PROOF_OF_PERSON,
     RESET_OF_ADDRESS,
     RESET_TO_PERSON,
-    attempt_note,
-    attempts_check,
+    attempts_count,
+    attempts_forget,
 )
-from accounts.members import password_check
+from accounts.errors import Invalid
 from accounts.models import User
 from accounts.origin import Origin
 from accounts.services import person_record
@@ -31,12 +37,30 @@ class ResetLink:
     token: str
 
 
+def password_check(password: str, *, user: User) -> None:
+    """Raises ``Invalid`` with every reason against it."""
+    try:
+        validate_password(password, user=user)
+    except ValidationError as error:
+        raise Invalid(" ".join(error.messages)) from None
+
+
+def password_confirm(*, user: User, password: str, origin: Origin) -> bool:
+    """Whether it is theirs. Wrong ones are counted, and are on the audit record.
+
+    Raises ``TooManyAttempts``.
+    """
+    attempts_count((PROOF_OF_PERSON, user.pk))
+    if not user.check_password(password):
+        person_record(user, "person.password_refused", origin)
+        return False
+    attempts_forget(PROOF_OF_PERSON, user.pk)
+    return True
+
+
 def reset_ask(*, email: str, origin: Origin) -> None:
     """Count one more try, whether or not somebody has that address. ``TooManyAttempts``."""
-    attempts_check(RESET_OF_ADDRESS, origin.address)
-    attempts_check(RESET_TO_PERSON, email)
-    attempt_note(RESET_OF_ADDRESS, origin.address)
-    attempt_note(RESET_TO_PERSON, email)
+    attempts_count((RESET_OF_ADDRESS, origin.address), (RESET_TO_PERSON, email))
 
 
 def reset_link(*, email: str, origin: Origin) -> ResetLink | None:

@@ -17,8 +17,7 @@ from accounts.attempts import (
     SIGN_IN_OF_PERSON,
     SIGN_IN_TO_PERSON,
     TooManyAttempts,
-    attempt_note,
-    attempts_check,
+    attempts_count,
     attempts_forget,
 )
 from accounts.errors import Invalid
@@ -64,17 +63,17 @@ def login(request: HttpRequest) -> HttpResponse:
 
 def _authenticated(request: HttpRequest, email: str, password: str, address: str) -> User | None:
     """Raises ``TooManyAttempts`` before a password is looked at."""
-    attempts_check(SIGN_IN_OF_ADDRESS, address)
-    attempts_check(SIGN_IN_OF_PERSON, address, email)
-    attempts_check(SIGN_IN_TO_PERSON, email)
+    counted = attempts_count(
+        (SIGN_IN_OF_ADDRESS, address),
+        (SIGN_IN_OF_PERSON, address, email),
+        (SIGN_IN_TO_PERSON, email),
+    )
     user = auth.authenticate(request, username=email, password=password)
-    if isinstance(user, User):
-        attempts_forget(SIGN_IN_OF_PERSON, address, email)
-        return user
-    attempt_note(SIGN_IN_OF_ADDRESS, address)
-    attempt_note(SIGN_IN_OF_PERSON, address, email)
-    attempt_note(SIGN_IN_TO_PERSON, email)
-    return None
+    if not isinstance(user, User):
+        return None
+    counted.take_back()
+    attempts_forget(SIGN_IN_OF_PERSON, address, email)
+    return user
 
 
 @never_cache
@@ -112,9 +111,8 @@ def login_passkey_options(request: HttpRequest) -> HttpResponse:
 @require_POST
 def login_passkey(request: HttpRequest) -> HttpResponse:
     """Signed in by a passkey alone: having it and unlocking it are two steps already."""
-    address = origin_of(request).address
     try:
-        attempts_check(SIGN_IN_OF_ADDRESS, address)
+        counted = attempts_count((SIGN_IN_OF_ADDRESS, origin_of(request).address))
         user = passkey_check(
             site=site_of(request),
             challenge=spend_challenge(request),
@@ -123,8 +121,8 @@ def login_passkey(request: HttpRequest) -> HttpResponse:
     except TooManyAttempts as error:
         return JsonResponse({"message": str(error)}, status=429)
     except Invalid as error:
-        attempt_note(SIGN_IN_OF_ADDRESS, address)
         return JsonResponse({"message": str(error)}, status=422)
+    counted.take_back()
     to = _next(request)
     begin_session(request, user, method="passkey")
     return JsonResponse({"to": to})

@@ -14,7 +14,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
-from accounts.attempts import ACCEPT_OF_ADDRESS, TooManyAttempts, attempt_note, attempts_check
+from accounts.attempts import ACCEPT_OF_ADDRESS, TooManyAttempts, attempts_count
 from accounts.errors import Invalid
 from accounts.members import (
     Invited,
@@ -154,15 +154,14 @@ def invitation_end(request: HttpRequest, principal: Principal, invitation_id: in
 @require_http_methods(["GET", "HEAD", "POST"])
 def join(request: HttpRequest, text: str) -> HttpResponseBase:
     """What an invitation's link opens: accept as who is signed in, or as somebody new."""
-    address = origin_of(request).address
     try:
-        attempts_check(ACCEPT_OF_ADDRESS, address)
+        counted = attempts_count((ACCEPT_OF_ADDRESS, origin_of(request).address))
     except TooManyAttempts as error:
         return _refused(request, str(error), status=429)
     invitation = invitation_of(text)
     if invitation is None:
-        attempt_note(ACCEPT_OF_ADDRESS, address)
         return _refused(request, "It was used or withdrawn, or has expired. Ask for another one.")
+    counted.take_back()
     if request.method != "POST":
         return _join_page(request, invitation)
     try:

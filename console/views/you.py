@@ -13,13 +13,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.announce import session_mark
-from accounts.attempts import (
-    PROOF_OF_PERSON,
-    TooManyAttempts,
-    attempt_note,
-    attempts_check,
-    attempts_forget,
-)
+from accounts.attempts import TooManyAttempts
 from accounts.errors import Invalid
 from accounts.factors import (
     authenticator_add,
@@ -29,10 +23,10 @@ from accounts.factors import (
     provisioning_uri,
     recovery_codes_renew,
 )
-from accounts.members import password_check
 from accounts.models import User
 from accounts.origin import origin_of
 from accounts.passkeys import passkey_add, passkey_ask_new, passkey_remove
+from accounts.passwords import password_check, password_confirm
 from accounts.policy import Principal
 from accounts.selectors import accounts_of, principal_of_user
 from accounts.services import person_record
@@ -75,18 +69,14 @@ def prove(request: HttpRequest, user: User) -> HttpResponse:
     to = safe_path(request.POST.get("next") or request.GET.get("next"))
     wrong, status = "", 200
     if request.method == "POST":
+        said = request.POST.get("password", "")
         try:
-            attempts_check(PROOF_OF_PERSON, user.pk)
-        except TooManyAttempts as error:
-            wrong, status = str(error), 429
-        else:
-            if user.check_password(request.POST.get("password", "")):
-                attempts_forget(PROOF_OF_PERSON, user.pk)
+            if password_confirm(user=user, password=said, origin=origin_of(request)):
                 note_proof(request)
                 return redirect(to)
-            attempt_note(PROOF_OF_PERSON, user.pk)
-            person_record(user, "person.password_refused", origin_of(request))
             wrong, status = "That is not your password.", 422
+        except TooManyAttempts as error:
+            wrong, status = str(error), 429
     context = {"to": to, "wrong": wrong, "person": user}
     return render(request, "console/prove.html", context, status=status)
 
@@ -111,9 +101,8 @@ def password(request: HttpRequest, user: User) -> HttpResponse:
 
 
 def _changed_password(request: HttpRequest, user: User) -> None:
-    attempts_check(PROOF_OF_PERSON, user.pk)
-    if not user.check_password(request.POST.get("old", "")):
-        attempt_note(PROOF_OF_PERSON, user.pk)
+    old = request.POST.get("old", "")
+    if not password_confirm(user=user, password=old, origin=origin_of(request)):
         raise Invalid("The present password is not that one.")
     new = request.POST.get("new", "")
     password_check(new, user=user)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,6 +85,27 @@ def test_an_unknown_token_is_compared_like_a_known_one(monkeypatch: pytest.Monke
         with pytest.raises(Refused, match="not known here"):
             verify(presented, known, address="127.0.0.1", now=timezone.now())
     assert compared == [(64, 64), (64, 64)]
+
+
+@pytest.mark.parametrize(("scheme", "prefix"), [("http", ""), ("https", "__Host-")])
+def test_over_tls_cookies_belong_to_this_host_alone(scheme: str, prefix: str) -> None:
+    """Else a page of a sandbox under the same domain could sign people in as somebody else."""
+    told = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import console.settings as s; print(s.SESSION_COOKIE_NAME, "
+            "s.CSRF_COOKIE_NAME, s.SESSION_COOKIE_SECURE, s.CSRF_COOKIE_SECURE)",
+        ],
+        env={**os.environ, "ORKESTR_BASE_URL": f"{scheme}://console.example.org"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout.split()
+    secure = str(scheme == "https")
+    assert told == [f"{prefix}orkestr_session", f"{prefix}orkestr_csrf", secure, secure]
 
 
 @pytest.mark.parametrize("target", _ELSEWHERES)

@@ -15,8 +15,7 @@ from django.db import transaction
 
 from accounts.services import audit_entry
 from sandboxes.errors import SandboxError, SnapshotCap
-from sandboxes.host.client import PausedSandbox
-from sandboxes.host.types import HostError
+from sandboxes.host.types import HostError, PausedSandbox
 from sandboxes.models import Sandbox, Status
 from sandboxes.pausing import host_pause
 from sandboxes.turns import pause_begin, pause_end, paused, resumed, turn_failed

@@ -15,8 +15,7 @@ from accounts.origin import Origin
 from accounts.policy import Principal, Scope, allows, require
 from accounts.services import audit_entry
 from sandboxes.errors import WrongState
-from sandboxes.host.client import PausedSandbox
-from sandboxes.host.types import HostError
+from sandboxes.host.types import HostError, PausedSandbox
 from sandboxes.models import Sandbox, Status
 from sandboxes.selectors import Target
 from sandboxes.services import check_running, host_client

@@ -16,7 +16,7 @@ from accounts.policy import Forbidden, Principal
 from accounts.services import audit_entry
 from sandboxes import allowlist, limits
 from sandboxes.errors import SandboxError
-from sandboxes.host.client import CreateSpec
+from sandboxes.host.types import CreateSpec
 from sandboxes.limits import SandboxRequest
 from sandboxes.models import Sandbox, Volume, new_sandbox_id
 from sandboxes.offers import Offer, offer_locked

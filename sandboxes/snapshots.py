@@ -20,8 +20,7 @@ from accounts.selectors import account_locked
 from accounts.services import audit_record
 from sandboxes import limits
 from sandboxes.errors import SnapshotNotFound, WrongState
-from sandboxes.host.client import CapturedSandbox
-from sandboxes.host.types import HostError
+from sandboxes.host.types import CapturedSandbox, HostError
 from sandboxes.limits import SandboxRequest
 from sandboxes.models import Sandbox, Snapshot, SnapshotStatus, Status
 from sandboxes.selectors import sandbox_for

@@ -22,8 +22,7 @@ from accounts.models import Account, AuditEntry, Plan
 from accounts.rows import columns_of, model_of
 from sandboxes import limits
 from sandboxes.errors import SandboxNotFound, WrongState
-from sandboxes.host.client import PausedSandbox
-from sandboxes.host.types import HostError
+from sandboxes.host.types import HostError, PausedSandbox
 from sandboxes.models import KEPT, LIVE, Sandbox, Status
 from sandboxes.selectors import SANDBOX_ID
 from sandboxes.services import why_not

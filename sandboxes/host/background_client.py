@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 
 from sandboxes.host import wire
-from sandboxes.host.client import HostClient, _answer, _exec_header, _with_actor
+from sandboxes.host.calling import answer, exec_header, with_actor
+from sandboxes.host.client import HostClient
 from sandboxes.host.ledger import BackgroundCommand, Slice
 from sandboxes.host.types import ExecEvent, ExecRequest, Exited
 from timeline.events import Actor
@@ -21,7 +22,7 @@ class BackgroundClient(HostClient):
         self, sandbox_id: str, request: ExecRequest, *, actor: Actor
     ) -> BackgroundCommand:
         """Starts a command that nobody waits for."""
-        header, payload = _exec_header("background_start", sandbox_id, request)
+        header, payload = exec_header("background_start", sandbox_id, request)
         op = header.pop("op")
         frame = await self._call(op, header, payload=payload, actor=actor)
         return BackgroundCommand(**orjson.loads(frame.payload))
@@ -54,10 +55,10 @@ class BackgroundClient(HostClient):
         header: dict[str, Any] = {"op": "background_follow", "sandbox_id": sandbox_id}
         header |= {"command_id": command_id, "offset": offset}
         async with self._connection() as (reader, writer):
-            writer.write(wire.pack(_with_actor(header, None)))
+            writer.write(wire.pack(with_actor(header, None)))
             await writer.drain()
             while True:
-                event = wire.exec_event(await _answer(reader))
+                event = wire.exec_event(await answer(reader))
                 yield event
                 if isinstance(event, Exited):
                     return

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sandboxes.host.agent.ties import Ties
-from sandboxes.host.client import CreateSpec
 from sandboxes.host.egress.policy import Policy, Rule
 from sandboxes.host.networks import MODES
 from sandboxes.host.patterns import InvalidPattern, patterns_of
@@ -18,7 +17,7 @@ from sandboxes.host.paused import Paused
 from sandboxes.host.places import Slot
 from sandboxes.host.runtime import ISOLATIONS
 from sandboxes.host.snapshots import Captured
-from sandboxes.host.types import HostError
+from sandboxes.host.types import CreateSpec, HostError
 from timeline.events import Actor, Kind, NewEvent
 from timeline.journal import Journal
 

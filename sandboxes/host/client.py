@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
+from typing import Any, Final
 
 from sandboxes.host import wire
+from sandboxes.host.calling import Caller, answer, exec_header, limited, with_actor
 from sandboxes.host.egress.policy import Policy, Rule
 from sandboxes.host.types import (
-    Chunk,
+    CapturedSandbox,
+    Created,
+    CreateSpec,
     Directory,
     Entry,
     ExecEvent,
@@ -19,158 +20,22 @@ from sandboxes.host.types import (
     ExecRequest,
     Exited,
     FileContent,
-    HostError,
-    Started,
+    IsolationInfo,
+    MeterInfo,
+    MetricsInfo,
+    PausedSandbox,
+    SampleInfo,
     Stat,
+    TemplateInfo,
 )
 from timeline.events import Actor
 
-__all__ = [
-    "Chunk",
-    "CreateSpec",
-    "Created",
-    "Directory",
-    "Entry",
-    "ExecEvent",
-    "ExecOutcome",
-    "ExecRequest",
-    "Exited",
-    "FileContent",
-    "HostClient",
-    "HostError",
-    "IsolationInfo",
-    "MeterInfo",
-    "MetricsInfo",
-    "PausedSandbox",
-    "SampleInfo",
-    "Started",
-    "Stat",
-    "TemplateInfo",
-]
-
-CONNECT_SECONDS = 5.0
-CALL_SECONDS = 60.0
 #: A command's answer may take its own timeout, two seconds of grace before KILL, and then some.
-EXEC_SLACK_SECONDS = 30.0
+EXEC_SLACK_SECONDS: Final = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class CreateSpec:
-    """What a sandbox is to be. ``expires_at`` is ISO-8601; ``cpu`` counts whole processors.
-
-    ``rules`` is the allowlist of a restricted network, as ``egress.policy.Policy.to_json``;
-    ``snapshot`` is what its files are forked from, empty for the template's alone; ``volume`` is
-    the id of what is mounted at ``/persist``, empty for nothing, and ``volume_name`` is shown.
-    ``isolation`` is one of ``sandboxes.host.runtime.ISOLATIONS``; ``masking`` has the account's
-    expressions of what events are not to show (``sandboxes.host.patterns``).
-    """
-
-    sandbox_id: str
-    template: str
-    size: str
-    cpu: float
-    memory_mb: int
-    disk_mb: int
-    pids: int
-    network: str
-    timeout_seconds: int
-    expires_at: str
-    on_timeout: str = "kill"
-    env: Mapping[str, str] = field(default_factory=dict)
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    rules: Sequence[Mapping[str, Any]] = ()
-    snapshot: str = ""
-    volume: str = ""
-    volume_name: str = ""
-    isolation: str = "runc"
-    masking: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Created:
-    """A sandbox that runs, and how long the host took from the request to its agent's answer."""
-
-    boot_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class PausedSandbox:
-    """What a pause keeps, memory and files in MB, and since when, in µs since the epoch.
-
-    ``is_saved`` says whether it is on disk, memory included; ``unsaved`` why it is not.
-    """
-
-    size_mb: int
-    at: int
-    is_saved: bool
-    unsaved: str
-
-
-@dataclass(frozen=True, slots=True)
-class CapturedSandbox:
-    """How much a snapshot holds in MB; ``without`` says why no memory is included."""
-
-    size_mb: int
-    includes_memory: bool
-    without: str
-
-
-@dataclass(frozen=True, slots=True)
-class TemplateInfo:
-    """A template this host knows. ``reason`` says why it cannot be had when not ``ready``."""
-
-    name: str
-    ready: bool
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class IsolationInfo:
-    """A class of isolation. ``reason`` says why this host cannot give it when not ``ready``."""
-
-    name: str
-    ready: bool
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class SampleInfo:
-    """``at`` in whole Unix seconds, ``cores`` busy on average since the one before, bytes."""
-
-    at: int
-    cores: float
-    memory: int
-
-
-@dataclass(frozen=True, slots=True)
-class MetricsInfo:
-    """One sandbox's totals, whether it runs, and its samples of the last minute, oldest first."""
-
-    cpu_us: int
-    memory_kib_ms: int
-    running: bool
-    samples: list[SampleInfo]
-
-
-@dataclass(frozen=True, slots=True)
-class MeterInfo:
-    """Cumulative within one ``generation``, of which a later one is higher; final once ``ended``.
-
-    ``memory_kib_ms`` is the working set, integrated: KiB times milliseconds.
-    """
-
-    sandbox_id: str
-    generation: int
-    cpu_us: int
-    memory_kib_ms: int
-    ended: bool
-
-
-class HostClient:
-    """Talks to one host over its unix socket. Every method raises ``HostError``."""
-
-    def __init__(self, socket_path: str) -> None:
-        self.socket_path = socket_path
+class HostClient(Caller):
+    """All of a host but what has a client of its own. Every method raises ``HostError``."""
 
     async def ping(self) -> dict[str, Any]:
         """``{"version", "sandboxes": running, "templates": [names that are ready]}``."""
@@ -280,11 +145,11 @@ class HostClient:
     async def exec(self, sandbox_id: str, request: ExecRequest, *, actor: Actor) -> ExecOutcome:
         """Run a command and wait for its end. A timeout is an outcome, not an error."""
         seconds = request.timeout_seconds + EXEC_SLACK_SECONDS
-        header, payload = _exec_header("exec", sandbox_id, request)
-        async with self._connection() as (reader, writer), _limit(seconds):
-            writer.write(wire.pack(_with_actor(header, actor), payload))
+        header, payload = exec_header("exec", sandbox_id, request)
+        async with self._connection() as (reader, writer), limited(seconds):
+            writer.write(wire.pack(with_actor(header, actor), payload))
             await writer.drain()
-            first, second = await _answer(reader), await _answer(reader)
+            first, second = await answer(reader), await answer(reader)
         outcome = first.header["outcome"]
         return ExecOutcome(stdout=first.payload, stderr=second.payload, **outcome)
 
@@ -295,12 +160,12 @@ class HostClient:
 
         Closing the iterator early leaves the command running to its own timeout.
         """
-        header, payload = _exec_header("exec_stream", sandbox_id, request)
+        header, payload = exec_header("exec_stream", sandbox_id, request)
         async with self._connection() as (reader, writer):
-            writer.write(wire.pack(_with_actor(header, actor), payload))
+            writer.write(wire.pack(with_actor(header, actor), payload))
             await writer.drain()
             while True:
-                event = wire.exec_event(await _answer(reader))
+                event = wire.exec_event(await answer(reader))
                 yield event
                 if isinstance(event, Exited):
                     return
@@ -357,73 +222,3 @@ class HostClient:
         frame = await self._call("stat", {"sandbox_id": sandbox_id, "path": path}, actor=actor)
         fields = {key: value for key, value in frame.header.items() if key != "ok"}
         return Stat(**fields)
-
-    async def _call(
-        self,
-        op: str,
-        fields: Mapping[str, Any] | None = None,
-        *,
-        payload: bytes = b"",
-        actor: Actor | None = None,
-    ) -> wire.Frame:
-        header = _with_actor({"op": op, **(fields or {})}, actor)
-        async with self._connection() as (reader, writer), _limit(CALL_SECONDS):
-            writer.write(wire.pack(header, payload))
-            await writer.drain()
-            return await _answer(reader)
-
-    @asynccontextmanager
-    async def _connection(
-        self,
-    ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                reader, writer = await asyncio.open_unix_connection(self.socket_path)
-        except (OSError, TimeoutError) as error:
-            raise _unreachable() from error
-        try:
-            yield reader, writer
-        except (ConnectionError, wire.GarbageError) as error:
-            raise _unreachable() from error
-        finally:
-            writer.close()
-            with suppress(ConnectionError):
-                await writer.wait_closed()
-
-
-def _unreachable() -> HostError:
-    return HostError(
-        "host_unreachable", "The sandbox host does not answer; try again in a few seconds."
-    )
-
-
-@asynccontextmanager
-async def _limit(seconds: float) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError as error:
-        raise _unreachable() from error
-
-
-async def _answer(reader: asyncio.StreamReader) -> wire.Frame:
-    frame = await wire.read_frame(reader)
-    if frame is None:
-        raise _unreachable()
-    wire.raise_error(frame.header)
-    return frame
-
-
-def _exec_header(op: str, sandbox_id: str, request: ExecRequest) -> tuple[dict[str, Any], bytes]:
-    """The command travels as payload: a megabyte of it needs no escaping there."""
-    fields = asdict(request)
-    command = fields.pop("command")
-    try:
-        payload = command.encode()
-    except UnicodeEncodeError as error:
-        raise HostError("invalid", "The command holds characters that are not Unicode.") from error
-    return {"op": op, "sandbox_id": sandbox_id, "request": fields}, payload
-
-
-def _with_actor(header: dict[str, Any], actor: Actor | None) -> dict[str, Any]:
-    return header if actor is None else {**header, "actor": actor.to_json()}

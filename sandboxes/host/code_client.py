@@ -8,7 +8,8 @@ from typing import Any, Final, cast
 import orjson
 
 from sandboxes.host import wire
-from sandboxes.host.client import HostClient, _answer, _with_actor
+from sandboxes.host.calling import answer, with_actor
+from sandboxes.host.client import HostClient
 from sandboxes.host.code.types import CodeRequest, ContextInfo, Told, ToldKind
 from sandboxes.host.types import HostError
 from timeline.events import Actor
@@ -39,10 +40,10 @@ class CodeClient(HostClient):
         except UnicodeEncodeError as error:
             raise HostError("invalid", "The code holds characters that are not Unicode.") from error
         async with self._connection() as (reader, writer):
-            writer.write(wire.pack(_with_actor(header, actor), payload))
+            writer.write(wire.pack(with_actor(header, actor), payload))
             await writer.drain()
             while True:
-                told = _told(await _answer(reader))
+                told = _told(await answer(reader))
                 yield told
                 if told.kind == "done":
                     return

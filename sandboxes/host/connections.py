@@ -11,7 +11,6 @@ from contextlib import suppress
 from typing import cast
 
 from sandboxes.host.agent import callers, questions
-from sandboxes.host.client import CreateSpec
 from sandboxes.host.egress import registries
 from sandboxes.host.egress.client import EgressClient, EgressError
 from sandboxes.host.egress.policy import Policy
@@ -21,7 +20,7 @@ from sandboxes.host.nat import Nat, NatError
 from sandboxes.host.networks import HATCH, PROXY_PORT, Door, Hatch, Mode, Networks
 from sandboxes.host.places import Places, Slot
 from sandboxes.host.runtime import GVISOR
-from sandboxes.host.types import HostError, JournalWriter
+from sandboxes.host.types import CreateSpec, HostError, JournalWriter
 from timeline.events import Kind, NewEvent
 from timeline.journal import Journal
 

@@ -7,7 +7,6 @@ from concurrent.futures import Executor
 from functools import partial
 
 from sandboxes.host import endings
-from sandboxes.host.client import CreateSpec
 from sandboxes.host.connections import Connections
 from sandboxes.host.forks import Forked, Forks
 from sandboxes.host.images.store import Store, Template, TemplateError
@@ -16,7 +15,7 @@ from sandboxes.host.pool import Pool
 from sandboxes.host.runtime import GVISOR
 from sandboxes.host.slots import SlotMaker
 from sandboxes.host.threads import in_thread
-from sandboxes.host.types import HostError
+from sandboxes.host.types import CreateSpec, HostError
 from sandboxes.host.volumes import Volumes
 from timeline.events import Actor, NewEvent
 

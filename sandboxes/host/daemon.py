@@ -22,7 +22,6 @@ from sandboxes.host.box import (
     running_event,
     snapshot_event,
 )
-from sandboxes.host.client import CreateSpec, IsolationInfo, TemplateInfo
 from sandboxes.host.code.interpreter import TEMPLATES
 from sandboxes.host.connections import Connections
 from sandboxes.host.creating import Creating
@@ -44,7 +43,7 @@ from sandboxes.host.slots import SlotMaker
 from sandboxes.host.snapshots import Captured, Snapshots
 from sandboxes.host.terminals.recording import prune
 from sandboxes.host.threads import in_thread
-from sandboxes.host.types import HostError
+from sandboxes.host.types import CreateSpec, HostError, IsolationInfo, TemplateInfo
 from sandboxes.host.volumes import Volumes
 from sandboxes.host.work import Work
 from timeline.events import SYSTEM, Actor, NewEvent, now_us

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 from sandboxes.host.agent import questions
-from sandboxes.host.client import CreateSpec
 from sandboxes.host.connections import Connections
 from sandboxes.host.places import Fork, Shape, Slot
 from sandboxes.host.pool import Pool
@@ -19,7 +18,7 @@ from sandboxes.host.runtime import RUNC
 from sandboxes.host.slots import SlotMaker
 from sandboxes.host.snapshots import Snapshots
 from sandboxes.host.threads import in_thread
-from sandboxes.host.types import HostError
+from sandboxes.host.types import CreateSpec, HostError
 
 #: Less than a restored sandbox waits for its host's word.
 _READY_SECONDS = 12.0

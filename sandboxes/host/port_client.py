@@ -7,8 +7,8 @@ import os
 import socket
 
 from sandboxes.host import wire
-from sandboxes.host.client import CALL_SECONDS, CONNECT_SECONDS, HostClient, _unreachable
-from sandboxes.host.client import _with_actor as with_actor
+from sandboxes.host.calling import CALL_SECONDS, CONNECT_SECONDS, unreachable, with_actor
+from sandboxes.host.client import HostClient
 from sandboxes.host.types import HostError
 from timeline.events import Actor
 
@@ -36,7 +36,7 @@ class PortClient(HostClient):
             try:
                 return await self._ask_for_descriptor(sock, request)
             except (OSError, TimeoutError, wire.GarbageError) as error:
-                raise _unreachable() from error
+                raise unreachable() from error
 
     async def _ask_for_descriptor(self, sock: socket.socket, request: bytes) -> socket.socket:
         loop = asyncio.get_running_loop()

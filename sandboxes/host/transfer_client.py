@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from sandboxes.host import wire
-from sandboxes.host.client import CALL_SECONDS, HostClient, _answer, _limit, _with_actor
+from sandboxes.host.calling import CALL_SECONDS, answer, limited, with_actor
+from sandboxes.host.client import HostClient
 from sandboxes.host.types import HostError
 from timeline.events import Actor
 
@@ -27,8 +28,8 @@ class Incoming:
 
     async def next(self) -> bytes:
         """The next piece; empty at the end. Raises ``HostError``."""
-        async with _limit(CALL_SECONDS):
-            frame = await _answer(self._reader)
+        async with limited(CALL_SECONDS):
+            frame = await answer(self._reader)
         return frame.payload if frame.header.get("kind") == "data" else b""
 
 
@@ -37,13 +38,13 @@ class Outgoing:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
-        self._answer = asyncio.ensure_future(_answer(reader))
+        self._answer = asyncio.ensure_future(answer(reader))
 
     async def put(self, data: bytes) -> None:
         """Waits while the host is behind. Raises ``HostError``, as soon as there is reason."""
         self._writer.write(wire.pack({"kind": "data"}, data))
         draining = asyncio.ensure_future(self._writer.drain())
-        async with _limit(CALL_SECONDS):
+        async with limited(CALL_SECONDS):
             await asyncio.wait({draining, self._answer}, return_when=asyncio.FIRST_COMPLETED)
         if self._answer.done():
             draining.cancel()
@@ -54,7 +55,7 @@ class Outgoing:
     async def finish(self) -> int:
         """The file is in its place when this returns; its size."""
         self._writer.write(wire.pack({"kind": "end"}))
-        async with _limit(CALL_SECONDS):
+        async with limited(CALL_SECONDS):
             frame = await self._answer
         size: int = frame.header["size"]
         return size
@@ -99,7 +100,7 @@ async def _ask(
     header: dict[str, Any],
     actor: Actor,
 ) -> dict[str, Any]:
-    async with _limit(CALL_SECONDS):
-        writer.write(wire.pack(_with_actor(header, actor)))
+    async with limited(CALL_SECONDS):
+        writer.write(wire.pack(with_actor(header, actor)))
         await writer.drain()
-        return (await _answer(reader)).header
+        return (await answer(reader)).header

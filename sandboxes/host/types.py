@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from sandboxes.host.agent.ties import Ties
 from timeline.events import NewEvent
@@ -189,3 +189,115 @@ class Box(Protocol):
     def pids(self) -> int: ...
     @property
     def memory_mb(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class CreateSpec:
+    """What a sandbox is to be. ``expires_at`` is ISO-8601; ``cpu`` counts whole processors.
+
+    ``rules`` is the allowlist of a restricted network, as ``egress.policy.Policy.to_json``;
+    ``snapshot`` is what its files are forked from, empty for the template's alone; ``volume`` is
+    the id of what is mounted at ``/persist``, empty for nothing, and ``volume_name`` is shown.
+    ``isolation`` is one of ``sandboxes.host.runtime.ISOLATIONS``; ``masking`` has the account's
+    expressions of what events are not to show (``sandboxes.host.patterns``).
+    """
+
+    sandbox_id: str
+    template: str
+    size: str
+    cpu: float
+    memory_mb: int
+    disk_mb: int
+    pids: int
+    network: str
+    timeout_seconds: int
+    expires_at: str
+    on_timeout: str = "kill"
+    env: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    rules: Sequence[Mapping[str, Any]] = ()
+    snapshot: str = ""
+    volume: str = ""
+    volume_name: str = ""
+    isolation: str = "runc"
+    masking: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A sandbox that runs, and how long the host took from the request to its agent's answer."""
+
+    boot_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class PausedSandbox:
+    """What a pause keeps, memory and files in MB, and since when, in µs since the epoch.
+
+    ``is_saved`` says whether it is on disk, memory included; ``unsaved`` why it is not.
+    """
+
+    size_mb: int
+    at: int
+    is_saved: bool
+    unsaved: str
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedSandbox:
+    """How much a snapshot holds in MB; ``without`` says why no memory is included."""
+
+    size_mb: int
+    includes_memory: bool
+    without: str
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateInfo:
+    """A template this host knows. ``reason`` says why it cannot be had when not ``ready``."""
+
+    name: str
+    ready: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class IsolationInfo:
+    """A class of isolation. ``reason`` says why this host cannot give it when not ``ready``."""
+
+    name: str
+    ready: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SampleInfo:
+    """``at`` in whole Unix seconds, ``cores`` busy on average since the one before, bytes."""
+
+    at: int
+    cores: float
+    memory: int
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsInfo:
+    """One sandbox's totals, whether it runs, and its samples of the last minute, oldest first."""
+
+    cpu_us: int
+    memory_kib_ms: int
+    running: bool
+    samples: list[SampleInfo]
+
+
+@dataclass(frozen=True, slots=True)
+class MeterInfo:
+    """Cumulative within one ``generation``, of which a later one is higher; final once ``ended``.
+
+    ``memory_kib_ms`` is the working set, integrated: KiB times milliseconds.
+    """
+
+    sandbox_id: str
+    generation: int
+    cpu_us: int
+    memory_kib_ms: int
+    ended: bool

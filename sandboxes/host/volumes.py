@@ -17,12 +17,11 @@ from functools import partial
 
 from sandboxes.host import mounts
 from sandboxes.host.box import Box
-from sandboxes.host.client import CreateSpec
 from sandboxes.host.oci import VOLUME
 from sandboxes.host.places import Slot
 from sandboxes.host.slots import SlotMaker
 from sandboxes.host.threads import in_thread
-from sandboxes.host.types import HostError
+from sandboxes.host.types import CreateSpec, HostError
 from sandboxes.host.volume_disks import VolumeDisks
 from timeline.events import Actor, Kind, NewEvent
 

@@ -8,8 +8,8 @@ from datetime import datetime
 from django.utils import timezone
 
 from accounts.database import in_database
-from sandboxes.host.client import HostClient, MetricsInfo, SampleInfo
-from sandboxes.host.types import HostError
+from sandboxes.host.client import HostClient
+from sandboxes.host.types import HostError, MetricsInfo, SampleInfo
 from sandboxes.models import ENDED, Sandbox, Status
 from sandboxes.usage.selectors import Lifetime, is_settled, lifetime_of
 

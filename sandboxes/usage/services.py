@@ -15,7 +15,8 @@ from asgiref.sync import async_to_sync
 from django.db import connection, transaction
 from django.utils import timezone
 
-from sandboxes.host.client import HostClient, MeterInfo
+from sandboxes.host.client import HostClient
+from sandboxes.host.types import MeterInfo
 
 _BATCH: Final = 500
 

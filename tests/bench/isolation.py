@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 
 from ulid import ULID
 
-from sandboxes.host.client import CreateSpec, ExecRequest, HostClient
+from sandboxes.host.client import HostClient
 from sandboxes.host.runtime import GVISOR, RUNC
+from sandboxes.host.types import CreateSpec, ExecRequest
 from tests.bench.platform import Bench
 from tests.bench.report import Row, milliseconds
 from tests.sandboxes.host.hosting import HostProcess

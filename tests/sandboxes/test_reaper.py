@@ -12,7 +12,8 @@ from asgiref.sync import async_to_sync
 from orkestr import Sandbox, SandboxNotReady
 from orkestr._client import OrkestrClient
 
-from sandboxes.host.client import CreateSpec, HostClient
+from sandboxes.host.client import HostClient
+from sandboxes.host.types import CreateSpec
 from sandboxes.limits import SandboxRequest
 from sandboxes.models import Sandbox as Row
 from sandboxes.models import Status

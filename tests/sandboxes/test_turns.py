@@ -16,7 +16,7 @@ from accounts.selectors import account_locked
 from accounts.services import audit_entry, audit_record
 from sandboxes.budgets import sandbox_set_budget
 from sandboxes.errors import SandboxNotFound, SnapshotCap, UsageExhausted, WrongState
-from sandboxes.host.client import PausedSandbox
+from sandboxes.host.types import PausedSandbox
 from sandboxes.models import Sandbox, Status, TokenTouch
 from sandboxes.turns import pause_begin, pause_end, resume_begin, resume_end
 from sandboxes.usage.models import Usage

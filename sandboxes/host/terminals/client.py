@@ -10,7 +10,8 @@ from typing import Any
 import orjson
 
 from sandboxes.host import wire
-from sandboxes.host.client import HostClient, _answer, _unreachable, _with_actor
+from sandboxes.host.calling import answer, unreachable, with_actor
+from sandboxes.host.client import HostClient
 from sandboxes.host.terminals.types import Size, TerminalInfo, TerminalRequest, Visitor
 from timeline.events import Actor
 
@@ -30,16 +31,16 @@ class Attendance:
         gives keys back.
         """
         try:
-            return await _answer(self._reader)
+            return await answer(self._reader)
         except (ConnectionError, wire.GarbageError) as error:
-            raise _unreachable() from error
+            raise unreachable() from error
 
     async def _say(self, header: Mapping[str, Any], payload: bytes = b"") -> None:
         try:
             self._writer.write(wire.pack(header, payload))
             await self._writer.drain()
         except ConnectionError as error:
-            raise _unreachable() from error
+            raise unreachable() from error
 
     async def type(self, data: bytes) -> None:
         """Keys. At most ``TYPED_WINDOW`` bytes may wait for their ``typed``."""
@@ -110,6 +111,6 @@ class TerminalClient(HostClient):
             "page": visitor.page,
         }
         async with self._connection() as (reader, writer):
-            writer.write(wire.pack(_with_actor(header, visitor.actor)))
+            writer.write(wire.pack(with_actor(header, visitor.actor)))
             await writer.drain()
             yield Attendance(reader, writer)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from asgiref.sync import async_to_sync
 
-from sandboxes.host.client import HostError
 from sandboxes.host.runtime import RUNC
+from sandboxes.host.types import HostError
 from tests.sandboxes.host.hosting import ACTOR, HostProcess, Make, Sandboxed, new_spec
 
 BUILD_SECONDS = 1200

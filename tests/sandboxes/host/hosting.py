@@ -16,9 +16,10 @@ import pytest
 import redis
 from ulid import ULID
 
-from sandboxes.host.client import CreateSpec, ExecOutcome, ExecRequest, HostClient
+from sandboxes.host.client import HostClient
 from sandboxes.host.places import Places
 from sandboxes.host.runtime import ISOLATIONS
+from sandboxes.host.types import CreateSpec, ExecOutcome, ExecRequest
 from tests.waiting import until
 from timeline.events import Actor, NewEvent
 from timeline.log import cursor_key

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from sandboxes.host.client import HostError
 from sandboxes.host.egress.policy import Policy
+from sandboxes.host.types import HostError
 from tests.sandboxes.host.egress.world import UPLINK, World
 from tests.sandboxes.host.hosting import ACTOR, HostProcess, Sandboxed, both, new_spec
 from tests.sandboxes.host.internet import NAMES, Site, authority, repository

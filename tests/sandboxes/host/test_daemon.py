@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from sandboxes.host import wire
-from sandboxes.host.client import HostClient, HostError
+from sandboxes.host.client import HostClient
+from sandboxes.host.types import HostError
 from tests.sandboxes.host.hosting import (
     ACTOR,
     HostProcess,

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from sandboxes.host.client import CapturedSandbox
 from sandboxes.host.runtime import GVISOR
 from sandboxes.host.snapshots import NOTHING_RAN
+from sandboxes.host.types import CapturedSandbox
 from tests.sandboxes.host.hosting import ACTOR, HostProcess, Make, Sandboxed, both
 from tests.sandboxes.host.test_memory import begun, counted, created, pause, restart, resume
 from tests.sandboxes.host.test_snapshots import new_id

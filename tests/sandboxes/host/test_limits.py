@@ -15,8 +15,8 @@ import pytest
 from sandboxes.host import endings
 from sandboxes.host.box import Box
 from sandboxes.host.cgroups import Counters
-from sandboxes.host.client import HostError
 from sandboxes.host.limits import LimitWatch
+from sandboxes.host.types import HostError
 from tests.sandboxes.host.hosting import Make, Sandboxed, both, new_spec
 
 MIB = 1024 * 1024

@@ -14,9 +14,8 @@ from ulid import ULID
 
 from sandboxes.host.background_client import BackgroundClient
 from sandboxes.host.cgroups import Cgroups, Group
-from sandboxes.host.client import HostError, PausedSandbox
 from sandboxes.host.snapshots import NOTHING_RAN
-from sandboxes.host.types import FileContent
+from sandboxes.host.types import FileContent, HostError, PausedSandbox
 from tests.sandboxes.host.hosting import (
     ACTOR,
     HostProcess,

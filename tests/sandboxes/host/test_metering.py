@@ -13,9 +13,9 @@ import pytest
 from asgiref.sync import async_to_sync
 
 from sandboxes.host.cgroups import Cgroups
-from sandboxes.host.client import HostError, MeterInfo, MetricsInfo
 from sandboxes.host.gauges import Gauges
 from sandboxes.host.totals import KIB_MS_PER_GB_SECOND, load
+from sandboxes.host.types import HostError, MeterInfo, MetricsInfo
 from tests.sandboxes.host.hosting import ACTOR, HostProcess, Sandboxed, both, new_spec
 from tests.waiting import until
 

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from sandboxes.host.cgroups import Cgroups
-from sandboxes.host.client import HostError
-from sandboxes.host.types import Chunk, Exited
+from sandboxes.host.types import Chunk, Exited, HostError
 from tests.sandboxes.host.hosting import (
     ACTOR,
     HostProcess,

@@ -8,8 +8,8 @@ from contextlib import suppress
 
 import pytest
 
-from sandboxes.host.client import HostError
 from sandboxes.host.port_client import PortClient
+from sandboxes.host.types import HostError
 from tests.sandboxes.host.hosting import ACTOR, Make, Sandboxed, both
 
 WAIT = 10

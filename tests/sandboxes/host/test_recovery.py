@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sandboxes.host.client import HostError
+from sandboxes.host.types import HostError
 from tests.sandboxes.host.hosting import ACTOR, HostProcess, Sandboxed, both, command, new_spec
 from tests.waiting import until
 from timeline.events import SYSTEM

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ulid import ULID
 
-from sandboxes.host.client import HostError
+from sandboxes.host.types import HostError
 from tests.sandboxes.host.hosting import ACTOR, HostProcess, Make, Sandboxed, both, new_spec
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from ulid import ULID
 
-from sandboxes.host.client import HostError
+from sandboxes.host.types import HostError
 from sandboxes.host.volume_client import VolumeClient
 from tests.sandboxes.host.hosting import ACTOR, HostProcess, Make, Sandboxed, both, new_spec
 from tests.waiting import until

@@ -14,7 +14,7 @@ from django.utils import timezone
 from pytest_django import DjangoDbBlocker
 
 from accounts.models import Size
-from sandboxes.host.client import MeterInfo
+from sandboxes.host.types import MeterInfo
 from sandboxes.limits import SandboxRequest
 from sandboxes.models import Sandbox
 from sandboxes.reserving import sandbox_reserve

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sandboxes.host.client import MeterInfo
+from sandboxes.host.types import MeterInfo
 from sandboxes.models import Sandbox
 from sandboxes.usage.history import usage_history
 from sandboxes.usage.models import Sample

@@ -10,9 +10,9 @@ import psutil
 import pytest
 from ulid import ULID
 
-from sandboxes.host.client import HostError
 from sandboxes.host.terminals.client import TerminalClient
 from sandboxes.host.terminals.types import Size, Visitor
+from sandboxes.host.types import HostError
 from tests.sandboxes.host.hosting import ACTOR, HostProcess, Make, Sandboxed, both
 from tests.sandboxes.host.terminals.visiting import ANN, BEN, Visit, new_terminal, visit
 from tests.waiting import until

@@ -160,7 +160,7 @@ async def _serve(settings: Settings) -> int:
     loop.add_signal_handler(signal.SIGINT, ends.set)
     await recovery.recover(host)
     host.start()
-    host.spawn(recovery.sweep_again(host))
+    host.tasks.spawn(recovery.sweep_again(host))
     try:
         await server.listen(settings.socket)
     except (HostError, OSError) as error:

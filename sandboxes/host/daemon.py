@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import shutil
 import time
 from collections import ChainMap
-from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -28,9 +26,10 @@ from sandboxes.host.creating import Creating
 from sandboxes.host.egress.policy import Rule
 from sandboxes.host.files import Files
 from sandboxes.host.forks import Forks
-from sandboxes.host.images.store import NAMES, Store, TemplateError
+from sandboxes.host.images.store import Store
 from sandboxes.host.limits import LimitWatch
 from sandboxes.host.live import Live
+from sandboxes.host.looking import look
 from sandboxes.host.memory import Memory
 from sandboxes.host.metering import Metering
 from sandboxes.host.paused import Paused
@@ -41,9 +40,10 @@ from sandboxes.host.previews import Told
 from sandboxes.host.sleepers import Sleeper, Sleepers
 from sandboxes.host.slots import SlotMaker
 from sandboxes.host.snapshots import Captured, Snapshots
+from sandboxes.host.tasks import Tasks
 from sandboxes.host.terminals.recording import prune
 from sandboxes.host.threads import in_thread
-from sandboxes.host.types import CreateSpec, HostError, IsolationInfo, TemplateInfo
+from sandboxes.host.types import CreateSpec, HostError
 from sandboxes.host.volumes import Volumes
 from sandboxes.host.work import Work
 from timeline.events import SYSTEM, Actor, NewEvent, now_us
@@ -51,13 +51,10 @@ from timeline.journal import Journal
 from timeline.shipper import Shipper
 
 MIN_FREE_BYTES = 2 * 1024**3
-_LOOK_SECONDS = 1.0
 _CLOSE_SECONDS = 5.0
 _DRAIN_SECONDS = 5.0
 _REMOVE_SECONDS = 15.0
 _THREADS = 8
-
-log = logging.getLogger(__name__)
 
 
 class Host:
@@ -80,7 +77,7 @@ class Host:
         self._begun: dict[str, None] = {}
         #: Ids of sandboxes that are here or being made, as of whenever it is looked at.
         self.known = ChainMap[str, object](self._live, self._begun)  # type: ignore[arg-type]
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.tasks = Tasks()
         self._retired = endings.Retired(shipper)
         self.connections = Connections(maker.places, maker.ids)
         self.sleepers = Sleepers(maker, self.memory, self.connections, self.volumes, self._making)
@@ -108,19 +105,17 @@ class Host:
         self.snapshots.prepare()
         self.volumes.prepare()
         self._pool.recall()
+        looks = look(self._live.values, self._looking)
         retiring = self._retired.run(self.threads)
-        for work in (self.shipper.run(), self._pool.run(), self._look(), retiring):
-            self.spawn(work)
-        self.spawn(self.metering.run())
+        for work in (self.shipper.run(), self._pool.run(), looks, retiring):
+            self.tasks.spawn(work)
+        self.tasks.spawn(self.metering.run())
 
     async def close(self) -> None:
         """Stop, and leave the sandboxes running for the next host to find."""
         if self._removals:
             await asyncio.wait(self._removals, timeout=_REMOVE_SECONDS)
-        tasks = tuple(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.tasks.cancel()
         self._making.shutdown(wait=True)
         await self._pool.empty(self.threads)
         for live in self._live.values():
@@ -143,18 +138,6 @@ class Host:
         await asyncio.gather(*ends, return_exceptions=True)
         await asyncio.gather(*(self.shipper.drained(one, _DRAIN_SECONDS) for one in ids))
 
-    def spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        """Work of the host's own: kept until it ends, and complained about when it fails."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-        return task
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("Work of the host failed", exc_info=error)
-
     def ids(self) -> list[str]:
         """Of the sandboxes that run or are paused."""
         return sorted([*self._live, *self.sleepers.ids()])
@@ -163,25 +146,6 @@ class Host:
         """Of the sandboxes that are paused."""
         still = (name for name, live in self._live.items() if live.pause.state is not None)
         return sorted([*still, *self.sleepers.ids()])
-
-    def templates(self) -> list[TemplateInfo]:
-        """Every template there is a recipe for, and why some cannot be had."""
-        return [self._template_info(name) for name in NAMES]
-
-    def _template_info(self, name: str) -> TemplateInfo:
-        try:
-            self.store.load(name)
-        except TemplateError as error:
-            return TemplateInfo(name, ready=False, reason=str(error))
-        return TemplateInfo(name, ready=True, reason="")
-
-    def isolations(self) -> list[IsolationInfo]:
-        """Every class of isolation, and why some cannot be had."""
-        found = {name: one.trouble() for name, one in self.maker.runtimes.items()}
-        return [
-            IsolationInfo(name, ready=trouble is None, reason=trouble or "")
-            for name, trouble in found.items()
-        ]
 
     def has_room(self) -> bool:
         """Whether the disk has enough left for another sandbox."""
@@ -293,7 +257,7 @@ class Host:
                 await self.metering.go_on(sandbox_id)
                 raise
         if paused.is_saved:
-            self.spawn(in_thread(self.threads, partial(self.memory.sync, live.box.slot.name)))
+            self.tasks.spawn(in_thread(self.threads, partial(self.memory.sync, live.box.slot.name)))
         return paused
 
     async def resume(self, sandbox_id: str, wake: Wake) -> None:
@@ -319,7 +283,7 @@ class Host:
             box.save("paused", paused=paused)
             self.adopt(box, paused=paused, work=sleeper.work)
             self.sleepers.remove(sleeper)
-            self.spawn(self.sleepers.discard(sleeper.slot))
+            self.tasks.spawn(self.sleepers.discard(sleeper.slot))
             return lost
 
     async def snapshot(
@@ -375,8 +339,8 @@ class Host:
             remains, group = sleeper.remains, self.maker.group(sleeper.slot)
             await self.metering.left(sandbox_id, remains.directory, group)
             self.sleepers.remove(sleeper)
-            self.spawn(self.sleepers.discard(sleeper.slot))
-            self.spawn(self.retire(remains.directory, remains.journal, None))
+            self.tasks.spawn(self.sleepers.discard(sleeper.slot))
+            self.tasks.spawn(self.retire(remains.directory, remains.journal, None))
 
     def _died(self, live: Live) -> None:
         """PID 1 is gone, and with it everything else in the sandbox."""
@@ -385,7 +349,7 @@ class Host:
 
     def _begin_end(self, live: Live, ending: Ending | None) -> asyncio.Task[None]:
         asyncio.get_running_loop().remove_reader(live.box.slot.pidfd)
-        live.end = self.spawn(self._end(live, ending))
+        live.end = self.tasks.spawn(self._end(live, ending))
         return live.end
 
     async def _end(self, live: Live, ending: Ending | None) -> None:
@@ -409,12 +373,12 @@ class Host:
         await endings.write(box.journal, [*events, last])
         box.save("ended")
         del self._live[box.sandbox_id]
-        self.spawn(self.retire(box.directory, box.journal, box.slot))
+        self.tasks.spawn(self.retire(box.directory, box.journal, box.slot))
 
     async def retire(self, directory: Path, journal: Journal, slot: Slot | None) -> None:
         """Remove what an ended sandbox leaves, its record last and only once it is stored."""
         if slot is not None:
-            removal = self.spawn(in_thread(self.threads, partial(self.maker.unmake, slot)))
+            removal = self.tasks.spawn(in_thread(self.threads, partial(self.maker.unmake, slot)))
             self._removals.add(removal)
             removal.add_done_callback(self._removals.discard)
         await in_thread(self.threads, partial(endings.remove_outputs, directory))
@@ -422,32 +386,9 @@ class Host:
 
     def prune_recordings(self) -> None:
         """Make room for new recordings of terminals, in the background."""
-        self.spawn(in_thread(self.threads, partial(prune, self.maker.places.recordings)))
+        self.tasks.spawn(in_thread(self.threads, partial(prune, self.maker.places.recordings)))
 
     def keep_meter(self, directory: Path, slot: str) -> None:
         """For an ended sandbox of which only this is not stored yet; before ``start``."""
         self.metering.find_left(directory.name, directory, self.maker.group(slot))
         self._retired.folders.add(directory)
-
-    async def _look(self) -> None:
-        """Write down the limits that sandboxes meet."""
-        while True:
-            await asyncio.sleep(_LOOK_SECONDS)
-            lives = [live for live in self._live.values() if live.end is None]
-            found = await in_thread(self._looking, partial(_look_at, lives))
-            for live, events in found:
-                if live.end is None:
-                    live.box.journal.append_many(events)
-
-
-def _look_at(lives: list[Live]) -> list[tuple[Live, list[NewEvent]]]:
-    """A sandbox that ends meanwhile is looked at once more by its end."""
-    found = []
-    for live in lives:
-        try:
-            events = live.limits.look()
-        except OSError:
-            continue
-        if events:
-            found.append((live, events))
-    return found

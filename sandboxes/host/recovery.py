@@ -116,7 +116,7 @@ async def _recover_one(host: Host, remains: Remains) -> Live | None:
     if state.status != "ended":
         await _finish(remains, recordings=host.maker.places.recordings)
     host.shipper.add(journal)
-    host.spawn(host.retire(directory, journal, slot))
+    host.tasks.spawn(host.retire(directory, journal, slot))
     return None
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import structlog
 
 from sandboxes.host import (
+    availability,
     background_calls,
     code_calls,
     command_calls,
@@ -155,7 +156,7 @@ class Server:
         return self._host.live(call.sandbox_id).pause.interrupts()
 
     async def _ping(self, call: Call) -> None:
-        ready = [info.name for info in self._host.templates() if info.ready]
+        ready = [info.name for info in availability.templates(self._host.store) if info.ready]
         count = len(self._host.ids())
         await call.send({"ok": True, "version": VERSION, "sandboxes": count, "templates": ready})
 
@@ -164,8 +165,8 @@ class Server:
         await call.send({"ok": True}, text + metrics.looked_up(self._host))
 
     async def _templates(self, call: Call) -> None:
-        rows = [asdict(info) for info in self._host.templates()]
-        classes = [asdict(info) for info in self._host.isolations()]
+        rows = [asdict(info) for info in availability.templates(self._host.store)]
+        classes = [asdict(info) for info in availability.isolations(self._host.maker.runtimes)]
         await call.send({"ok": True, "templates": rows, "isolations": classes})
 
     async def _sandboxes(self, call: Call) -> None:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
 from asgiref.sync import async_to_sync
-from django.db import connection
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from sandboxes import caps
+from sandboxes.alone import Duty, alone
 from sandboxes.host.types import HostError
 from sandboxes.models import ENDED, Sandbox, Status
 from sandboxes.parking import follow_host, park
@@ -35,12 +34,11 @@ HEARTBEAT: Final = "sandboxes:reaped"
 """The key of Redis that says when a round began last, in seconds since the epoch."""
 
 BATCH: Final = 100
-_LOCK: Final = 0x6F726B72
 
 
 def reap() -> None:
     """One round. Does nothing while another process is at it, or while the host is away."""
-    with _alone() as mine:
+    with alone(Duty.REAPING) as mine:
         if not mine:
             return
         try:
@@ -58,18 +56,6 @@ def reap() -> None:
         volumes_expire(now=now)
         volumes_drop()
         reconcile(known=set(statuses), now=now)
-
-
-@contextmanager
-def _alone() -> Iterator[bool]:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK])
-        mine = bool(cursor.fetchone()[0])
-        try:
-            yield mine
-        finally:
-            if mine:
-                cursor.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])
 
 
 def expire(*, now: datetime) -> None:

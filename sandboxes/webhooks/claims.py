@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -26,7 +25,6 @@ FAILURES_MAX: Final = 20
 
 KEEP_DAYS: Final = 30
 _PRUNE_BATCH: Final = 10_000
-_LOCK: Final = 0x77686B73
 _WRITTEN: Final = (
     *("status", "attempts", "due_at", "claimed_until", "ended_at"),
     *("response_status", "response_body", "error", "duration_ms"),
@@ -70,19 +68,6 @@ class Claimed:
     attempt: int
     url: str
     secret: str
-
-
-@contextmanager
-def alone() -> Iterator[bool]:
-    """Whether this process is the one that sends. As long as its connection lives, no other is."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK])
-        mine = bool(cursor.fetchone()[0])
-        try:
-            yield mine
-        finally:
-            if mine:
-                cursor.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])
 
 
 def anything_due() -> bool:

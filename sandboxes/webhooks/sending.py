@@ -16,6 +16,7 @@ from typing import Final, Self
 
 from django.conf import settings
 
+from sandboxes.alone import Duty, alone
 from sandboxes.webhooks import claims, outbox
 from sandboxes.webhooks.claims import Claimed
 from sandboxes.webhooks.posting import Outcome, post
@@ -38,7 +39,7 @@ def send_due() -> int:
     outbox.awake()
     if not claims.anything_due():
         return 0
-    with claims.alone() as mine:
+    with alone(Duty.SENDING) as mine:
         if not mine:
             return 0
         made = _slice(until=time.monotonic() + SLICE_SECONDS)

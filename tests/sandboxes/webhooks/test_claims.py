@@ -10,8 +10,9 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from sandboxes.alone import Duty, alone
 from sandboxes.webhooks import claims
-from sandboxes.webhooks.claims import alone, anything_due, claim, finished, prune
+from sandboxes.webhooks.claims import anything_due, claim, finished, prune
 from sandboxes.webhooks.kinds import EventType
 from sandboxes.webhooks.models import Delivery, DeliveryStatus, Webhook
 from sandboxes.webhooks.outbox import record
@@ -228,13 +229,13 @@ def test_only_one_process_sends() -> None:
 
     def try_it() -> None:
         try:
-            with alone() as mine:
+            with alone(Duty.SENDING) as mine:
                 found.append(mine)
         finally:
             connection.close()
 
     for _ in range(2):
-        with alone() as mine:
+        with alone(Duty.SENDING) as mine:
             assert mine
             other = threading.Thread(target=try_it)
             other.start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db.models import Count, QuerySet
 
-from accounts.models import Account, Membership, Plan, Size, Token, User
+from accounts.models import Account, Membership, Size, Token, User
 from accounts.policy import ROLE_SCOPES, TOKEN_ROLE, Principal
 from timeline.events import Actor
 
@@ -71,11 +71,6 @@ def token_names(account_id: str, *, most: int = 200) -> list[tuple[str, str]]:
     """The newest tokens of an account, revoked ones too: id and name."""
     rows = Token.objects.filter(account_id=account_id).order_by("-created_at", "-id")
     return list(rows.values_list("id", "name")[:most])
-
-
-def plan_of(account_id: str) -> Plan:
-    """The plan of an account."""
-    return Plan.objects.get(accounts__id=account_id)
 
 
 def size_menu() -> list[Size]:

@@ -190,6 +190,25 @@ def audit_record(
     return entry
 
 
+def account_change(
+    *, account: Account, field: str, value: Any, action: str, principal: Principal, origin: Origin
+) -> None:
+    """Set one field of a locked account, and record it; nothing where it holds that already."""
+    before = getattr(account, field)
+    if before == value:
+        return
+    setattr(account, field, value)
+    account.save(update_fields=[field])
+    audit_record(
+        principal=principal,
+        action=action,
+        target=account.id,
+        before={field: before},
+        after={field: value},
+        origin=origin,
+    )
+
+
 def person_record(user: User, action: str, origin: Origin, **after: object) -> None:
     """What people do to their own sign-in."""
     audit_record(

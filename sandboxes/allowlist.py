@@ -16,7 +16,7 @@ from accounts.models import Account
 from accounts.origin import Origin
 from accounts.policy import Principal, Scope, require
 from accounts.selectors import account_locked
-from accounts.services import audit_record
+from accounts.services import account_change, audit_record
 from sandboxes.errors import InvalidRequest, PlanLimit
 from sandboxes.host.client import HostClient
 from sandboxes.host.egress.domains import BadNameError, domain
@@ -92,17 +92,14 @@ def account_domains_set(
             f"The {account.plan.name} plan does not cover allowlists of its own; change the plan.",
             reason="allow_domains",
         )
-    before, account.default_domains = account.default_domains, wanted
-    if before != wanted:
-        account.save(update_fields=["default_domains"])
-        audit_record(
-            principal=principal,
-            action="account.domains_changed",
-            target=account.id,
-            before={"default_domains": before},
-            after={"default_domains": wanted},
-            origin=origin,
-        )
+    account_change(
+        account=account,
+        field="default_domains",
+        value=wanted,
+        action="account.domains_changed",
+        principal=principal,
+        origin=origin,
+    )
     return account
 
 

@@ -19,7 +19,7 @@ from accounts.models import Account
 from accounts.origin import Origin
 from accounts.policy import Principal, Scope, require
 from accounts.selectors import account_locked
-from accounts.services import audit_record
+from accounts.services import account_change
 from sandboxes.errors import InvalidRequest
 from sandboxes.models import ENDED, Sandbox
 from timeline.services import events_remove
@@ -73,17 +73,14 @@ def retention_set(*, principal: Principal, days: int, origin: Origin = _NOWHERE)
     require(principal, Scope.SETTINGS_WRITE)
     _checked(days)
     account = account_locked(principal.account_id)
-    before, account.timeline_days = account.timeline_days, days
-    if before != days:
-        account.save(update_fields=["timeline_days"])
-        audit_record(
-            principal=principal,
-            action="account.retention_changed",
-            target=account.id,
-            before={"timeline_days": before},
-            after={"timeline_days": days},
-            origin=origin,
-        )
+    account_change(
+        account=account,
+        field="timeline_days",
+        value=days,
+        action="account.retention_changed",
+        principal=principal,
+        origin=origin,
+    )
     return account
 
 

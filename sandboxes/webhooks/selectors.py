@@ -27,15 +27,6 @@ def webhook_for(*, principal: Principal, webhook_id: str, lock: bool = False) ->
     return row
 
 
-def deliveries_of(
-    *, principal: Principal, webhook_id: str, limit: int = 50, before: str | None = None
-) -> list[Delivery]:
-    """Newest first; ``before`` is the id of the last one of the page before."""
-    hook = webhook_for(principal=principal, webhook_id=webhook_id)
-    rows = Delivery.objects.filter(webhook=hook).order_by("-id")
-    return list(rows.filter(id__lt=before)[:limit] if before else rows[:limit])
-
-
 @dataclass(frozen=True, slots=True)
 class DeliveryPage:
     """Deliveries, newest first, and the id that the next page begins before."""

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
+from django.core.management import get_commands
+from django.urls import URLResolver, get_resolver, resolve
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -16,6 +20,16 @@ _TREE_PATH = re.compile(
 )
 _TARGET = re.compile(r"`make ([a-z-]+)")
 _METRIC = re.compile(r"`(orkestr_[a-z_]+)`")
+_FILE = re.compile(r"`([\w./-]+\.(?:py|html|js|mjs|css|c|h|yml|json|md|txt|in|toml|sh))`")
+_ADDRESS = re.compile(r"(?:`|(?:GET|POST|PUT|PATCH|DELETE) )(/[^\s`|,]*)")
+#: What a sandbox or a machine has at such a path, somebody else's server, and a path as such.
+_ELSEWHERE = ("/persist", "/tmp", "/workspace", "/proc/", "/sys/", "/hook", "//", "/./", "/../")
+#: Served beside Django, and prefixes of what it serves.
+_BESIDE = {"/api/sandboxes/mcp", "/files/", "/ws/", "/ws/fleet/", "/v1", "/admin/"}
+#: Folders that set-up makes.
+_MADE = {"var", "node_modules", "staticfiles", "test-results"}
+#: Addresses of answers, not of files of the tree.
+_ANSWERS = {"/v1/openapi.json"}
 _VARIABLE = re.compile(r"""["'](ORKESTR_[A-Z_]+)["']""")
 
 
@@ -36,6 +50,51 @@ def test_every_path_that_is_named_is_there(document: Path) -> None:
         plain = path.split(":")[0].split(",")[0].rstrip("/")
         braces = re.sub(r"\{.*", "", plain)
         assert (ROOT / braces).exists(), path
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
+def test_every_file_that_is_named_by_the_end_of_its_path_is_there(document: Path) -> None:
+    for name in set(_FILE.findall(document.read_text())) - _ANSWERS:
+        assert any(f"/{path}".endswith(f"/{name}") for path in _tree()), name
+
+
+@cache
+def _tree() -> list[str]:
+    tops = [path for path in ROOT.iterdir() if path.name not in _MADE and path.name[0] != "."]
+    below = [path for top in tops if top.is_dir() for path in top.rglob("*.*")]
+    return [str(path.relative_to(ROOT)) for path in (*tops, *below)]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
+def test_every_address_that_is_named_is_answered(document: Path) -> None:
+    for address in _ADDRESS.findall(document.read_text()):
+        plain = re.sub(r"<\w+>|\{\w+\}", "x", address.partition("?")[0])
+        if plain in _BESIDE or plain.startswith(_ELSEWHERE):
+            continue
+        if plain.endswith("…"):
+            assert any(f"/{route}".startswith(plain[:-1]) for route in _routes()), address
+        else:
+            resolve(plain)
+
+
+@cache
+def _routes() -> list[str]:
+    def walk(resolver: URLResolver, prefix: str) -> Iterator[str]:
+        for each in resolver.url_patterns:
+            here = prefix + str(each.pattern)
+            yield from walk(each, here) if isinstance(each, URLResolver) else [here]
+
+    return list(walk(get_resolver(), ""))
+
+
+def test_every_command_of_manage_py_that_is_named_exists() -> None:
+    named = {
+        name
+        for document in DOCUMENTS
+        for name in re.findall(r"manage\.py ([a-z_]+)", document.read_text())
+    }
+    assert named
+    assert named <= set(get_commands())
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)

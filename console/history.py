@@ -20,7 +20,7 @@ from timeline.selectors import (
     events_before,
     last_seq,
     output_tails,
-    spans_exited,
+    spans_ended,
     spans_started,
 )
 
@@ -92,7 +92,7 @@ def _narrowed(sandbox_id: str, wanted: Filter, found: Found) -> Slice:
     output what was found in it or its last lines."""
     spans = sorted({event.span for event in found.events if event.span and _of_command(event)})
     started = spans_started(sandbox_id=sandbox_id, spans=spans) if spans else {}
-    exited = spans_exited(sandbox_id=sandbox_id, spans=spans) if spans else {}
+    exited = spans_ended(sandbox_id=sandbox_id, spans=spans) if spans else {}
     searched = bool(wanted.terms.parts)
     tails = [] if searched else _tails(sandbox_id, started, exited)
     counted = Counter(event.span for event in tails)

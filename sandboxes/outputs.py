@@ -15,7 +15,7 @@ from sandboxes.host.output_client import OutputClient
 from sandboxes.host.outputs import Piece
 from sandboxes.host.types import HostError
 from timeline.events import Event, Kind
-from timeline.selectors import events_of_span, spans_exited, spans_started
+from timeline.selectors import events_of_span, spans_ended, spans_started
 
 PAGE: Final = 200
 
@@ -42,7 +42,7 @@ def command_of(*, sandbox_id: str, span: str) -> Command | None:
     started = spans_started(sandbox_id=sandbox_id, spans=[span]).get(span)
     if started is None:
         return None
-    ended = spans_exited(sandbox_id=sandbox_id, spans=[span]).get(span)
+    ended = spans_ended(sandbox_id=sandbox_id, spans=[span]).get(span)
     dropped = int(ended.data.get("dropped") or 0) if ended else 0
     return Command(sandbox_id, span, started.seq, ended.seq if ended else None, dropped)
 

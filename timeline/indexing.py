@@ -1,8 +1,8 @@
 """Fills the index of words behind what is stored, so that storing itself costs nothing more.
 
-Whoever stores events notes the sandbox in a set of Redis; a task takes it from there and indexes
-whole blocks. A note that is lost loses nothing: search reads what is not indexed by itself, and
-notes the sandbox again.
+Whoever stores events puts the sandbox into a set of Redis; a task takes it from there and indexes
+whole blocks. Nothing is lost with that set: search reads what is not indexed by itself, and
+puts the sandbox there again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from timeline.selectors import last_seq
 from timeline.stretches import count_stretches
 from timeline.words import mark_of, text_of, words_of
 
-NOTED: Final = "timeline:unindexed"
+DUE: Final = "timeline:unindexed"
 BLOCK_EVENTS: Final = 64
 BLOCK_CHARACTERS: Final = 128 * 1024
 _BLOCK_WORDS: Final = 12_000  # a tsvector holds a mebibyte
@@ -63,24 +63,24 @@ class _Block:
         return "{" + ",".join([mark + word for word in words][:_BLOCK_WORDS]) + "}"
 
 
-def note(pipe: Any, sandbox_ids: Iterable[str]) -> None:
-    """There may be something to index."""
-    pipe.sadd(NOTED, *sandbox_ids)
+def index_later(pipe: Any, sandbox_ids: Iterable[str]) -> None:
+    """There may be something new of these to index."""
+    pipe.sadd(DUE, *sandbox_ids)
 
 
-def index_noted(*, seconds: float = 1.5) -> None:
-    """Index the sandboxes that were noted, for about that long; the rest stays noted."""
+def index_due(*, seconds: float = 1.5) -> None:
+    """Index the sandboxes that are due, for about that long; the rest stays due."""
     redis, deadline = client(settings.REDIS_URL), time.monotonic() + seconds
-    noted: list[bytes] = redis.spop(NOTED, _SANDBOXES)  # type: ignore[assignment]
-    unfinished = [name for name in noted if not _index(name.decode(), deadline)]
+    due: list[bytes] = redis.spop(DUE, _SANDBOXES)  # type: ignore[assignment]
+    unfinished = [name for name in due if not _index(name.decode(), deadline)]
     if unfinished:
-        redis.sadd(NOTED, *unfinished)
+        redis.sadd(DUE, *unfinished)
 
 
-def note_unindexed(sandbox_id: str) -> None:
+def ask_for_index(sandbox_id: str) -> None:
     """From somebody who found much of a sandbox without an index."""
     try:
-        note(client(settings.REDIS_URL), [sandbox_id])
+        index_later(client(settings.REDIS_URL), [sandbox_id])
     except RedisError as error:
         log.warning("%s is indexed later, Redis is away: %s", sandbox_id, error)
 

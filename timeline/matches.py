@@ -17,7 +17,7 @@ from django.db.models.expressions import RawSQL
 
 from timeline.events import BEGINNINGS, ENDINGS, OUTPUT_KINDS, Actor, Event
 from timeline.filters import FAILED, NO_OUTPUT, Filter
-from timeline.indexing import BLOCK_EVENTS, indexed_to, note_unindexed
+from timeline.indexing import BLOCK_EVENTS, ask_for_index, indexed_to
 from timeline.models import EventRow
 from timeline.selectors import event_of, event_of_columns, events_of_kinds, last_seq
 from timeline.words import Terms
@@ -144,7 +144,7 @@ def _searched(
     terms = wanted.terms
     edge = indexed_to(sandbox_id) if terms.words else 0
     if last - edge > 4 * BLOCK_EVENTS:
-        note_unindexed(sandbox_id)
+        ask_for_index(sandbox_id)
     look = _Look(sandbox_id, wanted, newest=newest, limit=limit)
     parts = [("index", first, min(last, edge)), ("read", max(first, edge + 1), last)]
     for how, low, high in reversed(parts) if newest else parts:

@@ -205,7 +205,7 @@ def spans_started(*, sandbox_id: str, spans: Sequence[str]) -> dict[str, Event]:
     return {event.span: event for event in map(event_of, rows) if event.span}
 
 
-def spans_exited(*, sandbox_id: str, spans: Sequence[str]) -> dict[str, Event]:
+def spans_ended(*, sandbox_id: str, spans: Sequence[str]) -> dict[str, Event]:
     """The event that ended each span, of those that have one."""
     kinds = [kind.value for kind in ENDINGS]
     rows = _rows(sandbox_id).filter(span__in=spans, kind__in=kinds)

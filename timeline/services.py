@@ -12,7 +12,7 @@ from django.db.models import F
 from redis.exceptions import RedisError
 
 from timeline.events import Event, NewEvent
-from timeline.indexing import note
+from timeline.indexing import index_later
 from timeline.live import client, publish
 from timeline.log import to_line
 from timeline.models import EventRow, Head, Mark, Stretch, WordBlock
@@ -97,6 +97,6 @@ def _tell(sandbox_id: str, first: int, lines: Sequence[bytes]) -> None:
     try:
         redis = client(settings.REDIS_URL)
         publish(redis, sandbox_id=sandbox_id, first=first, lines=lines)
-        note(redis, [sandbox_id])
+        index_later(redis, [sandbox_id])
     except RedisError as error:
         log.warning("Watchers of %s are told later, Redis is away: %s", sandbox_id, error)

@@ -25,7 +25,7 @@ from redis.retry import Retry
 
 from timeline import metrics
 from timeline.events import now_us
-from timeline.indexing import note
+from timeline.indexing import index_later
 from timeline.leases import RENEW_SECONDS, Leases
 from timeline.live import poke, publish
 from timeline.log import CURSOR_TTL_SECONDS, cursor_key, shard_key
@@ -192,7 +192,7 @@ def _tell(redis: Redis, results: Sequence[Stored]) -> None:
         elif not result.gap:
             poke(pipe, sandbox_id=result.sandbox_id, head=result.head)
     if news := {result.sandbox_id for result in results if result.lines}:
-        note(pipe, news)
+        index_later(pipe, news)
     for sandbox_id, position in {item.sandbox_id: item.position for item in results}.items():
         pipe.hset(cursor_key(sandbox_id), "stored", position)
         pipe.expire(cursor_key(sandbox_id), CURSOR_TTL_SECONDS)

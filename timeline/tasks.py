@@ -7,7 +7,7 @@ import logging
 from celery import shared_task
 from redis.exceptions import RedisError
 
-from timeline.indexing import index_noted
+from timeline.indexing import index_due
 
 log = logging.getLogger(__name__)
 
@@ -16,6 +16,6 @@ log = logging.getLogger(__name__)
 def index_words() -> None:
     """Every few seconds, by beat. What one round does not get to is the next one's."""
     try:
-        index_noted()
+        index_due()
     except RedisError as error:
         log.warning("New output is not indexed yet, Redis is away: %s", error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -42,6 +43,7 @@ from timeline.moments import seq_at
 from timeline.selectors import files_written
 
 PANE: Final = "file-pane"
+_MODE: Final = re.compile(r"[0-7]{1,5}")
 _MISSING: Final = frozenset({"no_such_file", "not_a_directory"})
 
 
@@ -345,7 +347,7 @@ def _save(request: HttpRequest, principal: Principal, sandbox: Sandbox, path: st
             path=path,
             content=content,
             replacing=request.POST.get("version", ""),
-            mode=int(mode, 8) if mode.isascii() and mode.isdigit() and len(mode) < 6 else 0o644,
+            mode=int(mode, 8) if _MODE.fullmatch(mode) else 0o644,
         )
     except HostError as error:
         if error.code != "file_changed":

@@ -18,7 +18,7 @@ from tests.bench.report import Row, milliseconds, quantile
 from tests.bench.runs import NEEDLE, fill
 from tests.bench.terminals import chromium
 from tests.waiting import until
-from timeline.indexing import index_noted, indexed_to, note_unindexed
+from timeline.indexing import ask_for_index, index_due, indexed_to
 
 LONG, LONGER = 100_000, 1_000_000
 VIEWERS, RATE = 200, 50
@@ -74,7 +74,7 @@ def pages(bench: Bench) -> list[Row]:
     long, longer = bench.past_sandbox(), bench.past_sandbox()
     for sandbox_id, events in ((long, LONG), (longer, bench.many(LONGER))):
         fill(bench.stack.database_url, sandbox_id, events=events)
-        note_unindexed(sandbox_id)
+        ask_for_index(sandbox_id)
         _wait_for_index(sandbox_id, events)
     rows = [_asked(bench, (long, longer), *ask) for ask in ASKS]
     return rows + _browsed(bench, long)
@@ -87,7 +87,7 @@ def painted(bench: Bench) -> list[Row]:
 
 def _wait_for_index(sandbox_id: str, events: int) -> None:
     def is_done() -> bool:
-        index_noted(seconds=20)
+        index_due(seconds=20)
         return indexed_to(sandbox_id) > events - 200
 
     until(is_done, seconds=900, what=f"{events:,} events are indexed")

@@ -15,7 +15,7 @@ from redis import Redis
 from timeline.events import Actor, Event, Kind, NewEvent
 from timeline.excerpt import excerpt
 from timeline.filters import Filter
-from timeline.indexing import BLOCK_EVENTS, NOTED, index_noted, indexed_to
+from timeline.indexing import BLOCK_EVENTS, DUE, index_due, indexed_to
 from timeline.matches import actors_of, found_after, found_before
 from timeline.services import events_append
 from timeline.words import Terms
@@ -92,7 +92,7 @@ def test_text_is_found_by_the_beginnings_of_words_wherever_it_is(
     }
     for _ in ("not indexed yet", "indexed"):
         assert {text: found(sandbox_id, text) for text in needles} == needles
-        index_noted(seconds=60)
+        index_due(seconds=60)
         assert indexed_to(sandbox_id) >= 2 * MANY
 
 
@@ -107,7 +107,7 @@ def test_what_has_no_words_is_read(append: Append, sandbox_id: str) -> None:
 def test_one_sandboxes_words_are_not_anothers(append: Append, sandbox_id: str) -> None:
     append([output("secret word")] * BLOCK_EVENTS)
     events_append(sandbox_id=f"{sandbox_id}b", events=[output("other")] * BLOCK_EVENTS)
-    index_noted(seconds=60)
+    index_due(seconds=60)
     assert found(f"{sandbox_id}b", "secret") == []
     assert len(found(sandbox_id, "secret")) == BLOCK_EVENTS
 
@@ -115,7 +115,7 @@ def test_one_sandboxes_words_are_not_anothers(append: Append, sandbox_id: str) -
 def test_a_huge_event_is_indexed_to_its_ends(append: Append, sandbox_id: str) -> None:
     append([output("start " + "x" * 1_000_000 + " finish")])
     append([output(" ".join(f"w{number}" for number in range(40_000)))])
-    index_noted(seconds=60)
+    index_due(seconds=60)
     assert indexed_to(sandbox_id) == 2
     assert found(sandbox_id, "finish") == [1]
 
@@ -147,7 +147,7 @@ def test_a_page_costs_a_few_queries_however_long_the_log_is(
     append: Append, sandbox_id: str
 ) -> None:
     append([output(f"line {number}") for number in range(20 * BLOCK_EVENTS)])
-    index_noted(seconds=60)
+    index_due(seconds=60)
     with CaptureQueriesContext(
         connection,
     ) as queries:
@@ -159,9 +159,9 @@ def test_a_lost_note_is_made_again_by_who_searches(
     append: Append, sandbox_id: str, redis: Redis
 ) -> None:
     append([output("lost") for _ in range(5 * BLOCK_EVENTS)])
-    redis.delete(NOTED)
+    redis.delete(DUE)
     found(sandbox_id, "lost")
-    assert redis.smembers(NOTED) == {sandbox_id.encode()}
+    assert redis.smembers(DUE) == {sandbox_id.encode()}
 
 
 def test_an_excerpt_has_the_lines_that_match_and_their_neighbours() -> None:

@@ -15,9 +15,8 @@ from accounts.origin import origin_of
 from accounts.policy import Principal, Scope, require
 from accounts.selectors import account_of
 from console.forms import LifetimeForm, VolumeForm
-from console.refusals import refusals_told
+from console.refusals import refusals, refusals_told
 from console.signed_in import signed_in
-from sandboxes.errors import SandboxError
 from sandboxes.models import Volume
 from sandboxes.volume_limits import default_size_mb
 from sandboxes.volume_uses import volume_uses
@@ -57,7 +56,7 @@ def volumes(request: HttpRequest, principal: Principal) -> HttpResponse:
 
 def _made(request: HttpRequest, principal: Principal, form: VolumeForm) -> bool:
     """Whether it is there now; else the form says why not."""
-    try:
+    with refusals() as refusal:
         volume = volume_create(
             principal=principal,
             name=form.cleaned_data["name"].strip(),
@@ -65,13 +64,12 @@ def _made(request: HttpRequest, principal: Principal, form: VolumeForm) -> bool:
             lifetime=form.lifetime(),
             origin=origin_of(request),
         )
-    except SandboxError as error:
-        form.add_error(None, str(error))
-        return False
-    messages.success(
-        request, f"Volume {volume.name} is there. The next sandbox that names it has it."
-    )
-    return True
+        messages.success(
+            request, f"Volume {volume.name} is there. The next sandbox that names it has it."
+        )
+    if refusal:
+        form.add_error(None, refusal.message)
+    return not refusal
 
 
 @require_POST

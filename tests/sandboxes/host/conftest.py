@@ -61,6 +61,15 @@ def host(_host: HostProcess) -> HostProcess:
     return _host
 
 
+@pytest.fixture
+def own(templates: Path, redis_url: str) -> Iterator[HostProcess]:
+    """A host that nobody else uses, to be killed."""
+    host = HostProcess(templates, redis_url)
+    host.start()
+    yield host
+    host.close()
+
+
 @pytest.fixture(scope="module")
 def _machine(templates: Path, redis_url: str) -> Iterator[HostProcess]:
     host = HostProcess(templates, redis_url)

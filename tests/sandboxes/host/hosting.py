@@ -230,3 +230,10 @@ both = pytest.mark.parametrize("isolation", ISOLATIONS, indirect=True)
 
 #: Makes a sandbox that ends with the test.
 Make = Callable[..., Awaitable[Sandboxed]]
+
+
+async def create(host: HostProcess, **changes: object) -> Sandboxed:
+    """One that nothing ends but the test, or its host's end."""
+    spec = new_spec(**changes)
+    await host.client.create(spec, actor=ACTOR)
+    return Sandboxed(host, spec)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import orjson
 import pytest
@@ -16,28 +15,13 @@ from sandboxes.host.cgroups import Cgroups
 from sandboxes.host.gauges import Gauges
 from sandboxes.host.totals import KIB_MS_PER_GB_SECOND, load
 from sandboxes.host.types import HostError, MeterInfo, MetricsInfo
-from tests.sandboxes.host.hosting import ACTOR, HostProcess, Sandboxed, both, new_spec
+from tests.sandboxes.host.hosting import HostProcess, Sandboxed, both, create
 from tests.waiting import until
 
 BUSY = "while :; do :; done"
 #: A sample a second, and the machine may be slow to take it.
 SAMPLE_US = 2_500_000
 MIB = 2**20
-
-
-@pytest.fixture
-def own(templates: Path, redis_url: str) -> Iterator[HostProcess]:
-    """A host that nobody else uses, to be killed."""
-    host = HostProcess(templates, redis_url)
-    host.start()
-    yield host
-    host.close()
-
-
-async def create(host: HostProcess, **changes: object) -> Sandboxed:
-    spec = new_spec(**changes)
-    await host.client.create(spec, actor=ACTOR)
-    return Sandboxed(host, spec)
 
 
 def gauges_of(sandbox: Sandboxed) -> Gauges:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from tests.sandboxes.host.hosting import (
     Sandboxed,
     both,
     command,
-    new_spec,
+    create,
 )
 from tests.sandboxes.host.plain import soon
 from tests.waiting import until
@@ -206,21 +206,6 @@ async def test_ending_it_in_the_middle_of_a_pause_ends_it(make_sandbox: Make) ->
 
 def gone(pid: int) -> bool:
     return not Path(f"/proc/{pid}").exists()
-
-
-@pytest.fixture
-def own(templates: Path, redis_url: str) -> Iterator[HostProcess]:
-    """A host that nobody else uses, to be killed."""
-    host = HostProcess(templates, redis_url)
-    host.start()
-    yield host
-    host.close()
-
-
-async def create(host: HostProcess, **changes: object) -> Sandboxed:
-    spec = new_spec(**changes)
-    await host.client.create(spec, actor=ACTOR)
-    return Sandboxed(host, spec)
 
 
 @both

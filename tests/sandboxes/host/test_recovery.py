@@ -5,30 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sandboxes.host.types import HostError
-from tests.sandboxes.host.hosting import ACTOR, HostProcess, Sandboxed, both, command, new_spec
+from tests.sandboxes.host.hosting import (
+    ACTOR,
+    HostProcess,
+    both,
+    command,
+    create,
+)
 from tests.waiting import until
 from timeline.events import SYSTEM
-
-
-@pytest.fixture
-def own(templates: Path, redis_url: str) -> Iterator[HostProcess]:
-    """A host that nobody else uses, to be killed."""
-    host = HostProcess(templates, redis_url)
-    host.start()
-    yield host
-    host.close()
-
-
-async def create(host: HostProcess, **changes: object) -> Sandboxed:
-    spec = new_spec(**changes)
-    await host.client.create(spec, actor=ACTOR)
-    return Sandboxed(host, spec)
 
 
 @both

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from ulid import ULID
@@ -117,15 +115,6 @@ async def test_an_id_that_is_none_reaches_no_file(sandbox: Sandboxed, name: str)
         with pytest.raises(HostError) as caught:
             await call
         assert caught.value.code == "snapshot_gone"
-
-
-@pytest.fixture
-def own(templates: Path, redis_url: str) -> Iterator[HostProcess]:
-    """A host that nobody else uses, to be killed."""
-    host = HostProcess(templates, redis_url)
-    host.start()
-    yield host
-    host.close()
 
 
 async def test_snapshots_and_forks_outlive_a_killed_host(own: HostProcess) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,15 +29,6 @@ async def new_volume(host: HostProcess, *, size_mb: int = 256) -> str:
     volume_id = f"vol_{ULID()}"
     await volumes_of(host).volume_make(volume_id, size_mb=size_mb)
     return volume_id
-
-
-@pytest.fixture
-def own(templates: Path, redis_url: str) -> Iterator[HostProcess]:
-    """A host that nobody else uses, to be killed."""
-    host = HostProcess(templates, redis_url)
-    host.start()
-    yield host
-    host.close()
 
 
 async def refusal(make_sandbox: Make, **changes: object) -> str:

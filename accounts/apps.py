@@ -13,6 +13,7 @@ class AccountsConfig(AppConfig):
 
     def ready(self) -> None:
         """Models can be imported from here on."""
-        from accounts import receivers
+        from accounts import lookups, receivers
 
+        lookups.register()
         receivers.connect()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, get_args
+from typing import Final, get_args
 
-from django.db.models import CharField, GenericIPAddressField, Lookup, Q, QuerySet
+from django.db.models import CharField, Q, QuerySet
 from django.db.models.functions import Cast
 
 from accounts.models import AuditEntry
@@ -16,20 +16,6 @@ from timeline.events import ActorType
 PAGE: Final = 50
 LOOKED_AT: Final = 20_000
 """Entries that one page looks through for what matches; it says where it stopped."""
-
-
-@GenericIPAddressField.register_lookup
-class Within(Lookup):
-    """``address__within="192.0.2.0/24"``, for PostgreSQL's ``inet``."""
-
-    lookup_name = "within"
-    prepare_rhs = False
-
-    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[str | int, ...]]:
-        """``lhs <<= rhs``."""
-        lhs, lhs_params = self.process_lhs(compiler, connection)
-        rhs, rhs_params = self.process_rhs(compiler, connection)
-        return f"{lhs} <<= {rhs}::inet", (*lhs_params, *rhs_params)
 
 
 @dataclass(frozen=True, slots=True)

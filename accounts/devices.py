@@ -22,7 +22,7 @@ from accounts.tokens import keyed_digest
 LIFETIME: Final = timedelta(minutes=10)
 INTERVAL_SECONDS: Final = 2
 REQUESTS: Final = 20
-"""Of one address in ``LIFETIME``, and fifty times as many of all addresses together."""
+"""Of one network in ``LIFETIME``, and fifty times as many of all addresses together."""
 _KEPT: Final = timedelta(days=1)
 # Without vowels no word comes about, and none of these is taken for another.
 _LETTERS: Final = "BCDFGHJKLMNPQRSTVWXZ"
@@ -58,8 +58,8 @@ def device_start(*, client_name: str, origin: Origin) -> Started:
     now = timezone.now()
     DeviceLogin.objects.filter(expires_at__lt=now - _KEPT).delete()
     recent = DeviceLogin.objects.filter(created_at__gt=now - LIFETIME)
-    of_address = recent.filter(address=origin.address or None)
-    if of_address.count() >= REQUESTS or recent.count() >= 50 * REQUESTS:
+    where = {"address__within": origin.network} if origin.address else {"address": None}
+    if recent.filter(**where).count() >= REQUESTS or recent.count() >= 50 * REQUESTS:
         raise TooMany("Too many logins were begun; finish one of them, or wait ten minutes.")
     device_code = secrets.token_urlsafe(32)
     login = DeviceLogin.objects.create(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +19,23 @@ class Origin:
     address: str = ""
     user_agent: str = ""
 
+    @property
+    def network(self) -> str:
+        """What limits on attempts go by: whoever has one IPv6 address has all of its /64."""
+        try:
+            address = ipaddress.ip_address(self.address)
+        except ValueError:
+            return self.address
+        if isinstance(address, ipaddress.IPv4Address):
+            return self.address
+        if address.ipv4_mapped:
+            return str(address.ipv4_mapped)
+        return str(ipaddress.ip_network((address, 64), strict=False))
+
 
 def origin_of(request: HttpRequest | None) -> Origin:
-    """The peer of the connection. ``X-Forwarded-For`` is not believed: anyone can send it."""
+    """The peer of the connection, or whom a trusted proxy in front of it names (``console``'s
+    ``forwarded``)."""
     if request is None:
         return Origin()
     return origin(request.META.get("REMOTE_ADDR") or "", request.META.get("HTTP_USER_AGENT", ""))

@@ -60,7 +60,7 @@ def password_confirm(*, user: User, password: str, origin: Origin) -> bool:
 
 def reset_ask(*, email: str, origin: Origin) -> None:
     """Count one more try, whether or not somebody has that address. ``TooManyAttempts``."""
-    attempts_count((RESET_OF_ADDRESS, origin.address), (RESET_TO_PERSON, email))
+    attempts_count((RESET_OF_ADDRESS, origin.network), (RESET_TO_PERSON, email))
 
 
 def reset_link(*, email: str, origin: Origin) -> ResetLink | None:

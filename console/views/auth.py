@@ -51,9 +51,8 @@ def login(request: HttpRequest) -> HttpResponse:
     if not form.is_valid():
         return _page(request, "Enter your e-mail address and password.")
     email, password = form.cleaned_data["email"].lower(), form.cleaned_data["password"]
-    address = origin_of(request).address
     try:
-        user = _authenticated(request, email, password, address)
+        user = _authenticated(request, email, password)
     except TooManyAttempts as error:
         return _page(request, str(error), status=429)
     if user is None:
@@ -61,18 +60,19 @@ def login(request: HttpRequest) -> HttpResponse:
     return first_step_done(request, user, to=_next(request))
 
 
-def _authenticated(request: HttpRequest, email: str, password: str, address: str) -> User | None:
+def _authenticated(request: HttpRequest, email: str, password: str) -> User | None:
     """Raises ``TooManyAttempts`` before a password is looked at."""
+    network = origin_of(request).network
     counted = attempts_count(
-        (SIGN_IN_OF_ADDRESS, address),
-        (SIGN_IN_OF_PERSON, address, email),
+        (SIGN_IN_OF_ADDRESS, network),
+        (SIGN_IN_OF_PERSON, network, email),
         (SIGN_IN_TO_PERSON, email),
     )
     user = auth.authenticate(request, username=email, password=password)
     if not isinstance(user, User):
         return None
     counted.take_back()
-    attempts_forget(SIGN_IN_OF_PERSON, address, email)
+    attempts_forget(SIGN_IN_OF_PERSON, network, email)
     return user
 
 
@@ -112,7 +112,7 @@ def login_passkey_options(request: HttpRequest) -> HttpResponse:
 def login_passkey(request: HttpRequest) -> HttpResponse:
     """Signed in by a passkey alone: having it and unlocking it are two steps already."""
     try:
-        counted = attempts_count((SIGN_IN_OF_ADDRESS, origin_of(request).address))
+        counted = attempts_count((SIGN_IN_OF_ADDRESS, origin_of(request).network))
         user = passkey_check(
             site=site_of(request),
             challenge=spend_challenge(request),

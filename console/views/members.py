@@ -155,7 +155,7 @@ def invitation_end(request: HttpRequest, principal: Principal, invitation_id: in
 def join(request: HttpRequest, text: str) -> HttpResponseBase:
     """What an invitation's link opens: accept as who is signed in, or as somebody new."""
     try:
-        counted = attempts_count((ACCEPT_OF_ADDRESS, origin_of(request).address))
+        counted = attempts_count((ACCEPT_OF_ADDRESS, origin_of(request).network))
     except TooManyAttempts as error:
         return _refused(request, str(error), status=429)
     invitation = invitation_of(text)

@@ -122,6 +122,30 @@ def test_codes_cannot_be_guessed_at(account: Cast) -> None:
     assert not _signed_in(client)
 
 
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("192.0.2.7", "192.0.2.7"),
+        ("", ""),
+        ("nonsense", "nonsense"),
+    ],
+)
+def test_limits_go_by_networks(address: str, network: str) -> None:
+    assert From(address).network == network
+
+
+def test_other_addresses_of_one_network_give_no_more_guesses(account: Cast) -> None:
+    for number in range(attempts.SIGN_IN_OF_PERSON.most):
+        bad = Client(REMOTE_ADDR=f"2001:db8::{number + 1}")
+        assert bad.post("/login/", _typed(account.owner, "wrong")).status_code == 422
+    refused = Client(REMOTE_ADDR="2001:db8::ff")
+    assert refused.post("/login/", _typed(account.owner)).status_code == 429
+    other = Client(REMOTE_ADDR="2001:db8:0:1::1")
+    assert other.post("/login/", _typed(account.owner)).status_code == 302
+
+
 def test_codes_guessed_at_once_are_no_more_than_one_after_the_other(
     stack: Stack, account: Cast
 ) -> None:

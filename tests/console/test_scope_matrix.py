@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import re
+from dataclasses import replace
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -32,6 +36,8 @@ GUARDED = [(each, RULES[each]) for each in ROUTES if each in RULES and not RULES
 _ids = [route or "/" for route, _ in GUARDED]
 #: What a route answers to who may ask, besides success: nothing to do here, or no host is there.
 _REFUSALS = {400, 409, 410, 413, 422, 429, 502, 503}
+_ODD = ("\x00", "9" * 40, "999")
+_ASKED = re.compile(r"""(?:GET|POST|fields)(?:\.get|\.getlist)?[(\[]"(\w+)\"""")
 ABSENT = "sbx_" + "0" * 26
 
 
@@ -116,6 +122,7 @@ def test_a_page_is_for_those_its_rule_names(
             _keeps_its_promises(answer, where)
         if role == Role.OWNER:
             _takes_nothing_odd(visitor, path, rule)
+            _answers_nonsense(visitor, path, rule, fields_of(route))
 
 
 def _sent_to_sign_in(stranger: Visitor, method: str, path: str, rule: Rule) -> None:
@@ -153,6 +160,33 @@ def _takes_nothing_odd(visitor: Visitor, path: str, rule: Rule) -> None:
         elsewhere = visitor.ask("POST", path, rule, Origin="http://elsewhere.example")
         assert elsewhere.status_code == 403
     assert visitor.ask(rule.methods[0], path, rule, Host="elsewhere.example").status_code == 400
+
+
+def fields_of(route: str) -> set[str]:
+    """What the module of a route's view asks requests for, and the fields of its forms."""
+    module = inspect.getmodule(inspect.unwrap(ROUTES[route].callback))
+    assert module is not None
+    asked_for = set(_ASKED.findall(inspect.getsource(module)))
+    return asked_for.union(*(getattr(one, "base_fields", ()) for one in vars(module).values()))
+
+
+def test_the_fields_that_pages_ask_for_are_found() -> None:
+    assert {"path", "mode", "version", "content", "after"} <= fields_of(
+        "sandboxes/<str:sandbox_id>/files/edit/"
+    )
+    assert {"name", "scopes", "narrower"} <= fields_of("tokens/")
+
+
+def _answers_nonsense(visitor: Visitor, path: str, rule: Rule, fields: set[str]) -> None:
+    """What no browser sends is refused, or passed over, and no error of the server's."""
+    place = path.partition("?")[0]
+    for odd in _ODD:
+        sent = dict.fromkeys(fields, odd)
+        for method in rule.methods:
+            query = f"?{urlencode(sent)}" if method == "GET" else ""
+            answer = visitor.ask(method, place + query, replace(rule, form=sent))
+            where = f"{method} {place} {odd!r}: {answer.status_code} {answer.text[:200]}"
+            assert answer.status_code < 500 or answer.status_code in _REFUSALS, where
 
 
 def test_the_admin_is_for_staff_alone(stack: Stack, account: Cast) -> None:

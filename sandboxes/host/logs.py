@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import MutableMapping
 from typing import Any, Final
 
 import structlog
@@ -19,6 +20,9 @@ SHARED: Final[list[structlog.types.Processor]] = [
     structlog.processors.TimeStamper(fmt="iso", utc=True),
     structlog.processors.StackInfoRenderer(),
 ]
+_CONTROLS: Final = {
+    code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160), 0x2028, 0x2029)
+}
 _TOKEN: Final = re.compile(r"\bork_[0-9A-Za-z]{8,}")
 
 
@@ -29,8 +33,17 @@ def rendering(*, as_json: bool) -> list[structlog.types.Processor]:
     if as_json:
         last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     else:
-        last = [structlog.dev.ConsoleRenderer(colors=False)]
+        last = [one_line, structlog.dev.ConsoleRenderer(colors=False)]
     return [drop, *last, without_tokens]
+
+
+def one_line(
+    _logger: Any, _name: str, record: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """What came from outside begins no line and speaks to no terminal; values are quoted anyway."""
+    if isinstance(record.get("event"), str):
+        record["event"] = record["event"].translate(_CONTROLS)
+    return record
 
 
 def without_tokens(_logger: Any, _name: str, line: Any) -> Any:

@@ -19,11 +19,12 @@ from tests.stack import Stack
 from tests.waiting import until
 
 
-def line_of(message: str, *, as_json: bool = True) -> str:
+def line_of(message: str, *, as_json: bool = True, error: Exception | None = None) -> str:
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=SHARED, processors=rendering(as_json=as_json)
     )
-    record = logging.LogRecord("console", logging.INFO, __file__, 1, message, None, None)
+    trace = (type(error), error, error.__traceback__) if error else None
+    record = logging.LogRecord("console", logging.INFO, __file__, 1, message, None, trace)
     return formatter.format(record)
 
 
@@ -42,6 +43,22 @@ def test_no_line_has_a_token_in_it() -> None:
         line = line_of(f"Refused: Bearer {token}.", as_json=as_json)
         assert token[4:20] not in line
         assert "ork_" in line
+
+
+def test_nothing_from_outside_begins_a_line_or_speaks_to_the_terminal() -> None:
+    odd = "x\r\n2026-01-01 [info] You are \x1b[32mroot\u2028."
+    with structlog.contextvars.bound_contextvars(sandbox_id=odd):
+        text, row = line_of(f"It is {odd}", as_json=False), line_of(f"It is {odd}")
+    assert len(text.splitlines()) == len(row.splitlines()) == 1
+    assert "\x1b" not in text + row
+    assert r"It is x\r\n2026-01-01 [info] You are \x1b[32mroot\u2028." in text
+
+
+def test_a_traceback_keeps_its_lines() -> None:
+    try:
+        json.loads("odd")
+    except ValueError as error:
+        assert len(line_of("It failed", as_json=False, error=error).splitlines()) > 3
 
 
 async def test_a_request_is_logged_by_its_route_when_that_is_wanted() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
@@ -12,6 +14,8 @@ from django.http import HttpRequest, HttpResponse
 from accounts.errors import Invalid, NotFound
 from sandboxes.errors import SandboxError
 from sandboxes.host.types import HostError
+
+_PLAIN: Final = "".join(chr(code) for code in range(32, 127) if chr(code) != "%")
 
 
 @dataclass(slots=True)
@@ -29,10 +33,16 @@ class Refusal:
             messages.error(request, self.message)
 
     def to_script(self) -> HttpResponse:
-        """What htmx shows as a notice; headers are ASCII, so other characters are references."""
+        """What htmx's pages show as a notice."""
         response = HttpResponse(self.message, status=422, content_type="text/plain; charset=utf-8")
-        response["x-message"] = self.message.encode("ascii", "xmlcharrefreplace").decode()
+        say_to_script(response, self.message)
         return response
+
+
+def say_to_script(response: HttpResponse, message: str) -> None:
+    """What ``static/console/app.js`` says of a request that failed. A header is plain ASCII in one
+    line, so whatever else a message holds (a file's name may hold anything) is percent-encoded."""
+    response["x-message"] = quote(message, safe=_PLAIN)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from accounts.errors import NotFound
 from accounts.models import User
 from accounts.policy import Forbidden, Principal
 from accounts.selectors import principal_of_user
+from console.refusals import say_to_script
 
 P = ParamSpec("P")
 Page = Callable[Concatenate[HttpRequest, Principal, P], HttpResponseBase]
@@ -90,5 +91,5 @@ def sign_in_first(request: HttpRequest) -> HttpResponse:
 
 def _refused(request: HttpRequest, message: str) -> HttpResponse:
     response = render(request, "console/refused.html", {"message": message}, status=403)
-    response["x-message"] = message
+    say_to_script(response, message)
     return response

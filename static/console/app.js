@@ -140,7 +140,7 @@ document.addEventListener("change", ({ target }) => {
 document.addEventListener("htmx:responseError", ({ detail }) => {
   const { status } = detail.xhr;
   if (status === 401) location.assign(`/login/?next=${encodeURIComponent(location.pathname)}`);
-  else say(detail.xhr.getResponseHeader("x-message") ?? `That did not work (${status}). Reload the page and try again.`, "error");
+  else say(decodeURIComponent(detail.xhr.getResponseHeader("x-message") ?? "") || `That did not work (${status}). Reload the page and try again.`, "error");
 });
 document.addEventListener("htmx:sendError", () => say("The server cannot be reached. Try again in a moment.", "error"));
 

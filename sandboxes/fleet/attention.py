@@ -11,6 +11,7 @@ from sandboxes.models import Sandbox
 from sandboxes.signals.models import Rule, Signal
 
 STREAK: Final = 3
+_STUCK: Final = (Rule.REPEATED, Rule.LOOP, Rule.FAILING)
 EXPIRING: Final = timedelta(minutes=2)
 _BAD, _WARNING, _CALM = 3, 2, 1
 
@@ -42,8 +43,9 @@ def attention_of(
     sandbox: Sandbox, *, signals: Sequence[Signal], streak: int, now: datetime
 ) -> Attention:
     """Failing first, then what repeats, waits, is denied or about to end, then what is held."""
-    found = [_of_signal(signal) for signal in signals]
-    if streak >= STREAK and not any(signal.rule == Rule.FAILING for signal in signals):
+    is_failing = streak >= STREAK
+    found = [_of_signal(signal, is_failing=is_failing) for signal in signals]
+    if is_failing and not any(signal.rule in _STUCK for signal in signals):
         text = f"The last {streak} commands failed."
         found.append((_BAD, Reason("bad", "Failing streak", text)))
     found += _of_time(sandbox, now)
@@ -55,11 +57,12 @@ def attention_of(
     return Attention(rank, tuple(reason for _, reason in found))
 
 
-def _of_signal(signal: Signal) -> tuple[int, Reason]:
-    is_failing = signal.rule == Rule.FAILING
+def _of_signal(signal: Signal, *, is_failing: bool) -> tuple[int, Reason]:
+    """What repeats is a warning by itself, and grave where it is failures that repeat."""
+    is_bad = signal.rule == Rule.FAILING or (is_failing and signal.rule in _STUCK)
     seq = signal.evidence[-1] if signal.evidence else None
-    reason = Reason("bad" if is_failing else "warning", Rule(signal.rule).label, signal.text, seq)
-    return (_BAD if is_failing else _WARNING), reason
+    reason = Reason("bad" if is_bad else "warning", Rule(signal.rule).label, signal.text, seq)
+    return (_BAD if is_bad else _WARNING), reason
 
 
 def _of_time(sandbox: Sandbox, now: datetime) -> list[tuple[int, Reason]]:

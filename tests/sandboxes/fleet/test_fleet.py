@@ -83,8 +83,7 @@ def test_what_needs_attention_comes_first(account: Cast) -> None:
     reasons = {row.sandbox.id: row.attention for row in view.rows}
     assert reasons[stuck.id].tone == "bad"
     assert [(reason.tone, reason.text) for reason in reasons[stuck.id].reasons] == [
-        ("bad", "The last 3 commands failed."),
-        ("warning", "make ran 3 times in a row, each with exit 2."),
+        ("bad", "make ran 3 times in a row, each with exit 2."),
     ]
     assert [reason.text for reason in reasons[failing.id].reasons] == [
         "The last 4 commands failed."

@@ -11,7 +11,7 @@ import orjson
 from django.template.loader import get_template
 from django.utils.safestring import SafeString
 
-from console.money import euros
+from console.money import cents
 from sandboxes.fleet.selectors import Fleet, FleetCounts, FleetRow
 
 SHOWN: Final = 300
@@ -71,7 +71,7 @@ CELLS: Final = (
     Cell("use", _use),
     Cell("age", lambda row: {"since": row.sandbox.started_at or row.sandbox.created_at}),
     Cell("left", _left),
-    Cell("eur", lambda row: {"eur": euros(row.eur)}),
+    Cell("eur", lambda row: {"eur": cents(row.eur)}),
 )
 
 
@@ -195,7 +195,7 @@ class Painter:
 
     def _counts(self, counts: FleetCounts, hidden: int) -> str:
         if self._counted is None or self._counted[0] != counts:
-            shows = {"counts": counts, "hidden": hidden, "spent": euros(counts.spent_eur)}
+            shows = {"counts": counts, "hidden": hidden, "spent": cents(counts.spent_eur)}
             self._counted = (counts, _render("console/wall/counts.html", shows))
         return self._counted[1]
 

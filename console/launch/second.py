@@ -10,7 +10,6 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 
 from console.launch import checks, environment, leftovers, parts, servers
 from console.launch.detach import Detached
@@ -106,10 +105,9 @@ def _fetch_tools(options: Options, stopping: Stopping) -> None:
 def _prepare(options: Options, stopping: Stopping, *, env: dict[str, str]) -> None:
     layout = options.layout
     known = environment.read_env(layout.dev_env)
-    # Without dev.env nobody here knows the first token: another is made, under another name.
-    has_token = "ORKESTR_API_KEY" in known
-    name = "make up" if has_token else f"make up, {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
-    argv = [str(layout.venv_python), "-m", "console.launch.prepare", name]
+    # Without dev.env nobody here knows the first token, if there is one already.
+    lost = [] if "ORKESTR_API_KEY" in known else ["lost"]
+    argv = [str(layout.venv_python), "-m", "console.launch.prepare", "make up", *lost]
     output = run_step(layout, stopping, as_service(layout, argv), env=env, name="prepare")
     made = json.loads(output.splitlines()[-1])
     names = {"email": "CONSOLE_USER", "password": "CONSOLE_PASSWORD", "token": "ORKESTR_API_KEY"}

@@ -7,6 +7,7 @@ from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 
 from accounts.models import Account, Membership, Plan, Size, Token, User
 from accounts.tokens import parse
@@ -77,6 +78,17 @@ def test_a_lost_token_is_made_again() -> None:
     again = bootstrap()
     assert set(again) == {"token"}
     assert again["token"] != first["token"]
+
+
+def test_a_token_that_nobody_knows_gets_another_beside_it_and_no_third() -> None:
+    first = bootstrap("--token-lost")
+    assert Token.objects.get().name == "first token"
+    again = bootstrap("--token-lost")
+    assert set(again) == {"token"}
+    assert again["token"] != first["token"]
+    assert Token.objects.filter(name__startswith="first token, 20").count() == 1
+    Token.objects.filter(name="first token").update(revoked_at=timezone.now())
+    assert bootstrap() == {}
 
 
 def test_an_address_that_is_none_is_refused() -> None:

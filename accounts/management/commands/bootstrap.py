@@ -21,6 +21,7 @@ class Command(BaseCommand):
         parser.add_argument("--email", default="admin@example.org")
         parser.add_argument("--password", default=None, help="made up when not given")
         parser.add_argument("--token-name", default="first token")
+        parser.add_argument("--token-lost", action="store_true", help="make another beside it")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Parse, call, print."""
@@ -29,6 +30,7 @@ class Command(BaseCommand):
                 email=options["email"],
                 password=options["password"],
                 token_name=options["token_name"],
+                token_lost=options["token_lost"],
             )
         except Invalid as error:
             raise CommandError(str(error)) from error

@@ -23,6 +23,8 @@ from console.signed_in import signed_in
 from sandboxes.blast import token_reach, token_stop
 
 SOON = timedelta(days=7)
+#: What the form that a first visit leads to, ``?mint``, is filled in with.
+_FIRST = "first steps"
 #: What a new token can be put into at once: the template of each, and its name on the page.
 SNIPPETS = [
     {"name": name, "label": label, "template": f"console/snippets/{name}.txt"}
@@ -43,7 +45,8 @@ def tokens(request: HttpRequest, principal: Principal) -> HttpResponse:
     """The list, and the form that mints one. A new token's text is in this one answer only."""
     require(principal, Scope.TOKENS_WRITE if request.method == "POST" else Scope.TOKENS_READ)
     narrow = _narrower(request, principal)
-    form = TokenForm(request.POST or None, initial=narrow)
+    begins = request.method != "POST" and "mint" in request.GET
+    form = TokenForm(request.POST or None, initial=narrow or ({"name": _FIRST} if begins else None))
     minted: Minted | None = None
     if request.method == "POST" and form.is_valid():
         try:
@@ -62,6 +65,7 @@ def tokens(request: HttpRequest, principal: Principal) -> HttpResponse:
     context = {
         "form": form,
         "narrow": narrow,
+        "begins": begins,
         "minted": minted,
         "snippets": SNIPPETS,
         "tokens": tokens_of(principal.account_id),

@@ -112,6 +112,13 @@ def test_an_empty_wall_shows_the_next_step_and_fills_by_itself(page: Page, accou
     expect(page.get_by_role("heading", name="No sandbox yet")).to_be_visible()
     expect(page.get_by_text("ORKESTR_BASE_URL=http")).to_be_visible()
     shot(page, "wall-empty")
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    page.get_by_role("link", name="Mint a token").click()
+    expect(page.locator("#mint").get_by_label("Name")).to_have_value("first steps")
+    page.get_by_role("button", name="Mint token").click()
+    expect(page.locator("#snippet-python")).to_contain_text('["ORKESTR_API_KEY"] = "ork_')
+    page.goto("/")
     run = account.running_sandbox()
     expect(page.locator(f"#row-{run.id}")).to_be_visible()
     expect(page.get_by_role("heading", name="No sandbox yet")).to_be_hidden()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db.models import Count, QuerySet
 
+from accounts.errors import NotFound
 from accounts.models import Account, Membership, Size, Token, User
 from accounts.policy import ROLE_SCOPES, TOKEN_ROLE, Principal
 from timeline.events import Actor
@@ -65,6 +66,15 @@ def tokens_of(account_id: str) -> QuerySet[Token]:
         .annotate(sandboxes_made=Count("sandboxes"))
         .order_by("-created_at", "-id")
     )
+
+
+def token_of(*, account_id: str, token_id: str) -> Token:
+    """One token, live or revoked, with who made it and its uses. Raises ``NotFound``."""
+    rows = Token.objects.select_related("created_by").prefetch_related("scope_uses")
+    found = rows.filter(id=token_id.replace("\x00", ""), account_id=account_id).first()
+    if found is None:
+        raise NotFound("There is no such token in this account.")
+    return found
 
 
 def token_names(account_id: str, *, most: int = 200) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ from typing import Final
 from urllib.parse import quote
 
 from django.contrib import messages
+from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse
 
 from accounts.errors import Invalid, NotFound
@@ -66,3 +67,12 @@ def refusals_told(request: HttpRequest) -> Iterator[Refusal]:
     with refusals() as refusal:
         yield refusal
     refusal.tell(request)
+
+
+@contextmanager
+def refusals_in(form: BaseForm, field: str | None = None) -> Iterator[Refusal]:
+    """The same, said at a field of a form, or above all of them."""
+    with refusals() as refusal:
+        yield refusal
+    if refusal:
+        form.add_error(field, refusal.message)

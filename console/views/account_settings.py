@@ -15,7 +15,7 @@ from accounts.origin import origin_of
 from accounts.policy import Principal, Scope, require
 from accounts.selectors import account_of
 from console.forms import DomainsForm, RetentionForm
-from console.refusals import refusals
+from console.refusals import refusals_in
 from console.signed_in import signed_in
 from sandboxes.allowlist import DOMAINS_MAX, account_domains_set, default_domains
 from sandboxes.retention import MOST_DAYS, forecast, retention_set
@@ -57,10 +57,9 @@ def domains(request: HttpRequest, principal: Principal) -> HttpResponse:
     form = DomainsForm(request.POST)
     if not form.is_valid():
         return _page(request, principal, domains_form=form)
-    with refusals() as refusal:
+    with refusals_in(form, "domains") as refusal:
         account_domains_set(principal=principal, names=form.names(), origin=origin_of(request))
     if refusal:
-        form.add_error("domains", refusal.message)
         return _page(request, principal, domains_form=form)
     messages.success(request, "The default allowlist holds for sandboxes made from now on.")
     return redirect("settings-account")

@@ -20,6 +20,7 @@ from accounts.services import audit_record
 from console.exports.download import download
 from console.exports.usage import BY, usage_csv
 from console.forms import CapForm
+from console.refusals import refusals_told
 from console.signed_in import signed_in
 from sandboxes.budgets import cap_set
 from sandboxes.errors import InvalidRequest
@@ -104,15 +105,12 @@ def account_usage(request: HttpRequest, principal: Principal) -> HttpResponse:
 def account_cap(request: HttpRequest, principal: Principal) -> HttpResponse:
     """An owner's cap on the month; nothing typed takes it away."""
     form = CapForm(request.POST)
-    try:
-        if form.is_valid():
-            monthly_eur = form.cleaned_data["monthly_eur"]
-            cap_set(principal=principal, monthly_eur=monthly_eur, origin=origin_of(request))
-            messages.success(request, "The cap is set." if monthly_eur else "There is no cap now.")
-        else:
-            messages.error(request, "A cap is a number of euros, such as 50.")
-    except InvalidRequest as error:
-        messages.error(request, str(error))
+    with refusals_told(request):
+        if not form.is_valid():
+            raise InvalidRequest("A cap is a number of euros, such as 50.")
+        monthly_eur = form.cleaned_data["monthly_eur"]
+        cap_set(principal=principal, monthly_eur=monthly_eur, origin=origin_of(request))
+        messages.success(request, "The cap is set." if monthly_eur else "There is no cap now.")
     return redirect("usage")
 
 

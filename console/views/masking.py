@@ -12,6 +12,7 @@ from accounts.errors import Invalid
 from accounts.origin import origin_of
 from accounts.policy import Principal, Scope, require
 from console.forms import MaskingPatternForm
+from console.refusals import refusals_in
 from console.signed_in import signed_in
 from sandboxes.host.patterns import LENGTH, LONGEST, MOST
 from sandboxes.masking import (
@@ -80,7 +81,7 @@ def _edited(request: HttpRequest, patterns: list[MaskingPattern]) -> MaskingPatt
 def _saved(request: HttpRequest, principal: Principal, form: MaskingPatternForm) -> bool:
     """Whether it was; else the form says why not."""
     wanted = form.cleaned_data
-    try:
+    with refusals_in(form) as refusal:
         pattern = pattern_save(
             principal=principal,
             name=wanted["name"],
@@ -89,8 +90,5 @@ def _saved(request: HttpRequest, principal: Principal, form: MaskingPatternForm)
             pattern_id=wanted["pattern"],
             origin=origin_of(request),
         )
-    except Invalid as error:
-        form.add_error(None, str(error))
-        return False
-    messages.success(request, f"{pattern.name} is hidden in sandboxes made from now on.")
-    return True
+        messages.success(request, f"{pattern.name} is hidden in sandboxes made from now on.")
+    return not refusal

@@ -15,7 +15,7 @@ from accounts.selectors import account_of, token_names
 from console import boards
 from console.forms import AGES, ForkForm, RunForm, SandboxForm
 from console.lists.row import row_html
-from console.refusals import refusals
+from console.refusals import refusals_in
 from console.signed_in import signed_in
 from console.wall.picture import Painter
 from sandboxes.allowlist import registries_refresh_now
@@ -81,9 +81,8 @@ def sandbox_new(request: HttpRequest, principal: Principal) -> HttpResponse:
         request.POST or None, initial={"volume": request.GET.get("volume", "")[:64]}
     )
     if request.method == "POST" and form.is_valid():
-        with refusals() as refusal:
+        with refusals_in(form):
             return redirect("sandbox", _made(request, principal, form).id)
-        form.add_error(None, refusal.message)
     registries_refresh_now(host_client())
     limits = limits_of(principal.account_id)
     context = {

@@ -6,19 +6,19 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from accounts.errors import Invalid
 from accounts.models import Token
 from accounts.origin import origin_of
 from accounts.policy import USUAL_SCOPES, Principal, Scope, allows, require
-from accounts.selectors import tokens_of
+from accounts.selectors import token_of, tokens_of
 from accounts.services import Minted, token_mint, token_revoke
 from console.forms import EXPIRIES, SCOPES, TokenForm
+from console.refusals import refusals_in
 from console.signed_in import signed_in
 from sandboxes.blast import token_reach, token_stop
 
@@ -49,7 +49,7 @@ def tokens(request: HttpRequest, principal: Principal) -> HttpResponse:
     form = TokenForm(request.POST or None, initial=narrow or ({"name": _FIRST} if begins else None))
     minted: Minted | None = None
     if request.method == "POST" and form.is_valid():
-        try:
+        with refusals_in(form):
             minted = token_mint(
                 principal=principal,
                 name=form.cleaned_data["name"],
@@ -59,8 +59,6 @@ def tokens(request: HttpRequest, principal: Principal) -> HttpResponse:
                 origin=origin_of(request),
             )
             form = TokenForm()
-        except Invalid as error:
-            form.add_error(None, str(error))
     now = timezone.now()
     context = {
         "form": form,
@@ -84,7 +82,7 @@ def tokens(request: HttpRequest, principal: Principal) -> HttpResponse:
 def token(request: HttpRequest, principal: Principal, token_id: str) -> HttpResponse:
     """One token: what it may do and does, and how far it reaches."""
     require(principal, Scope.TOKENS_READ)
-    found = _found(principal, token_id)
+    found = token_of(account_id=principal.account_id, token_id=token_id)
     reach = token_reach(found)
     uses = {use.scope: use.last_at for use in found.scope_uses.all()}
     now = timezone.now()
@@ -103,7 +101,7 @@ def token(request: HttpRequest, principal: Principal, token_id: str) -> HttpResp
 @signed_in
 def token_stopped(request: HttpRequest, principal: Principal, token_id: str) -> HttpResponse:
     """Revoke it and pause everything it started; says what became of each."""
-    found = _found(principal, token_id)
+    found = token_of(account_id=principal.account_id, token_id=token_id)
     stopped = token_stop(principal=principal, token_id=found.id, origin=origin_of(request))
     count = len(stopped.paused)
     said = f"{found.name} is revoked. {count} running sandbox{'' if count == 1 else 'es'} paused."
@@ -112,15 +110,6 @@ def token_stopped(request: HttpRequest, principal: Principal, token_id: str) -> 
     else:
         messages.success(request, said)
     return redirect("token", found.id)
-
-
-def _found(principal: Principal, token_id: str) -> Token:
-    rows = Token.objects.select_related("created_by").prefetch_related("scope_uses")
-    wanted = token_id.replace("\x00", "")
-    found = rows.filter(id=wanted, account_id=principal.account_id).first()
-    if found is None:
-        raise Http404("There is no such token in this account.")
-    return found
 
 
 def _may_revoke(principal: Principal, found: Token) -> bool:
@@ -133,7 +122,7 @@ def _narrower(request: HttpRequest, principal: Principal) -> dict[str, Any] | No
     token_id = request.GET.get("narrower", "")
     if request.method == "POST" or not token_id:
         return None
-    found = _found(principal, token_id)
+    found = token_of(account_id=principal.account_id, token_id=token_id)
     used = {use.scope for use in found.scope_uses.all()}
     return {
         "name": found.name,

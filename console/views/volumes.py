@@ -15,7 +15,7 @@ from accounts.origin import origin_of
 from accounts.policy import Principal, Scope, require
 from accounts.selectors import account_of
 from console.forms import LifetimeForm, VolumeForm
-from console.refusals import refusals, refusals_told
+from console.refusals import refusals_in, refusals_told
 from console.signed_in import signed_in
 from sandboxes.models import Volume
 from sandboxes.volume_limits import default_size_mb
@@ -56,7 +56,7 @@ def volumes(request: HttpRequest, principal: Principal) -> HttpResponse:
 
 def _made(request: HttpRequest, principal: Principal, form: VolumeForm) -> bool:
     """Whether it is there now; else the form says why not."""
-    with refusals() as refusal:
+    with refusals_in(form) as refusal:
         volume = volume_create(
             principal=principal,
             name=form.cleaned_data["name"].strip(),
@@ -67,8 +67,6 @@ def _made(request: HttpRequest, principal: Principal, form: VolumeForm) -> bool:
         messages.success(
             request, f"Volume {volume.name} is there. The next sandbox that names it has it."
         )
-    if refusal:
-        form.add_error(None, refusal.message)
     return not refusal
 
 

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from accounts.origin import origin_of
 from accounts.policy import Principal, Scope, require
 from console.forms import DeliveryFilterForm, WebhookForm
-from console.refusals import refusals, refusals_told
+from console.refusals import refusals_in, refusals_told
 from console.signed_in import signed_in
 from sandboxes.webhooks import services
 from sandboxes.webhooks.claims import ATTEMPTS, FAILURES_MAX, KEEP_DAYS
@@ -43,7 +43,7 @@ def webhooks(request: HttpRequest, principal: Principal) -> HttpResponse:
     form = WebhookForm(request.POST or None)
     shown: Shown | None = None
     if posts and form.is_valid():
-        with refusals() as refusal:
+        with refusals_in(form, "url"):
             shown = async_to_sync(services.webhook_create)(
                 principal=principal,
                 url=form.cleaned_data["url"].strip(),
@@ -51,8 +51,6 @@ def webhooks(request: HttpRequest, principal: Principal) -> HttpResponse:
                 origin=origin_of(request),
             )
             form = WebhookForm()
-        if refusal:
-            form.add_error("url", refusal.message)
     context = {
         "form": form,
         "shown": shown,

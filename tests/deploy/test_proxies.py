@@ -167,7 +167,8 @@ def _redirects(site: Site) -> None:
 
 def _refuses_what_is_not_for_all(http: httpx.Client) -> None:
     assert http.get("/metrics").status_code == 404
-    assert "orkestr" not in http.get("/login/", headers={"Host": "evil.example"}).text
+    assert 'name="password"' in http.get("/login/").text
+    assert 'name="password"' not in http.get("/login/", headers={"Host": "evil.example"}).text
     page = http.get("/login/")
     assert "max-age=31536000" in page.headers["Strict-Transport-Security"]
     assert "frame-ancestors 'none'" in page.headers["Content-Security-Policy"]

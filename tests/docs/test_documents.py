@@ -11,6 +11,9 @@ import pytest
 from django.core.management import get_commands
 from django.urls import URLResolver, get_resolver, resolve
 
+from console import platform_api
+from sandboxes.api import urls
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 CODE = ("accounts", "console", "sandboxes", "timeline", "clients")
@@ -24,6 +27,9 @@ _FILE = re.compile(r"`([\w./-]+\.(?:py|html|js|mjs|css|c|h|yml|json|md|txt|in|to
 _ADDRESS = re.compile(r"(?:`|(?:GET|POST|PUT|PATCH|DELETE) )(/[^\s`|,]*)")
 #: What a sandbox or a machine has at such a path, somebody else's server, and a path as such.
 _ELSEWHERE = ("/persist", "/tmp", "/workspace", "/proc/", "/sys/", "/hook", "//", "/./", "/../")
+_IN_THERE = {"/dev", "/dev/shm"}
+#: What answers below the APIs where there is nothing.
+_NO_ROUTES = (platform_api.no_route, urls.no_route)
 #: Served beside Django, and prefixes of what it serves.
 _BESIDE = {"/api/sandboxes/mcp", "/files/", "/ws/", "/ws/fleet/", "/v1", "/admin/"}
 #: Folders that set-up makes.
@@ -69,12 +75,12 @@ def _tree() -> list[str]:
 def test_every_address_that_is_named_is_answered(document: Path) -> None:
     for address in _ADDRESS.findall(document.read_text()):
         plain = re.sub(r"<\w+>|\{\w+\}", "x", address.partition("?")[0])
-        if plain in _BESIDE or plain.startswith(_ELSEWHERE):
+        if plain in _BESIDE | _IN_THERE or plain.startswith(_ELSEWHERE):
             continue
         if plain.endswith("…"):
             assert any(f"/{route}".startswith(plain[:-1]) for route in _routes()), address
         else:
-            resolve(plain)
+            assert resolve(plain).func not in _NO_ROUTES, address
 
 
 @cache

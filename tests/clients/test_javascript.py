@@ -116,6 +116,8 @@ def test_what_goes_wrong_has_a_class_of_its_own(scripts: Scripts, account: Cast)
         "paused SandboxNotReady 409  true true",
         "1 0",
         "APIError 422  true true",
+        "TypeError There is no option timeout_seconds;",
+        "TypeError Give apiKey to a client, and the cli",
         "ConnectionError   true true",
         "AbortError",
     ]

@@ -67,6 +67,26 @@ import { Files } from "./files.js";
 const BUFFERED_SECONDS = 240;
 const RETRY_SECONDS = 1;
 
+/**
+ * What `create` takes, and how the API calls it.
+ * @type {Record<string, string>}
+ */
+const OPTIONS = {
+  template: "template",
+  snapshot: "snapshot",
+  size: "size",
+  network: "network",
+  allowDomains: "allow_domains",
+  timeoutSeconds: "timeout_seconds",
+  onTimeout: "on_timeout",
+  autoResume: "auto_resume",
+  previewAuth: "preview_auth",
+  env: "env",
+  metadata: "metadata",
+  region: "region",
+  volume: "volume",
+};
+
 /** One sandbox, as it was when the server last told of it; `refresh` asks again. */
 export class Sandbox {
   /** @type {OrkestrClient} */
@@ -93,21 +113,7 @@ export class Sandbox {
    */
   static async create(options) {
     const { client = defaultClient(), retryMaxSeconds = 30, ...wanted } = options;
-    const body = {
-      template: wanted.template,
-      snapshot: wanted.snapshot,
-      size: wanted.size,
-      network: wanted.network,
-      allow_domains: wanted.allowDomains,
-      timeout_seconds: wanted.timeoutSeconds,
-      on_timeout: wanted.onTimeout,
-      auto_resume: wanted.autoResume,
-      preview_auth: wanted.previewAuth,
-      env: wanted.env,
-      metadata: wanted.metadata,
-      region: wanted.region,
-      volume: wanted.volume,
-    };
+    const body = inWords(wanted);
     const made = () => client.request("POST", "/v1/sandboxes", { body });
     return new Sandbox(client, await patiently(made, retryMaxSeconds));
   }
@@ -338,6 +344,21 @@ export class Sandbox {
 /** @param {string} id */
 function address(id) {
   return `/v1/sandboxes/${encodeURIComponent(id)}`;
+}
+
+/**
+ * The body of a create. Throws `TypeError` for an option that there is not: left out, a misspelt limit would not hold.
+ * @param {Record<string, any>} wanted
+ */
+function inWords(wanted) {
+  const unknown = Object.keys(wanted).find((name) => !Object.hasOwn(OPTIONS, name));
+  if (unknown === "apiKey" || unknown === "baseUrl") {
+    throw new TypeError(`Give ${unknown} to a client, and the client to this: { client: new OrkestrClient({ ${unknown}: … }) }.`);
+  }
+  if (unknown !== undefined) {
+    throw new TypeError(`There is no option ${unknown}; it takes ${Object.keys(OPTIONS).join(", ")}, client and retryMaxSeconds.`);
+  }
+  return Object.fromEntries(Object.entries(wanted).map(([name, value]) => [OPTIONS[name], value]));
 }
 
 /**

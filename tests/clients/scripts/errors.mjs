@@ -25,6 +25,9 @@ await Sandbox.withTemp({ template: "debian-12", metadata: { of: "errors" } }, as
   console.log((await Sandbox.list({ metadata: { of: "errors" } })).length, (await Sandbox.list({ metadata: { of: "x" } })).length);
 });
 console.log(await kind(() => Sandbox.create({ template: "no-such" })));
+for (const wrong of [{ timeout_seconds: 9 }, { apiKey: "ork_x" }]) {
+  await Sandbox.create({ template: "debian-12", ...wrong }).catch((error) => console.log(error.name, error.message.slice(0, 36)));
+}
 console.log(await kind(() => Sandbox.limits({ client: new OrkestrClient({ baseUrl: "http://127.0.0.1:1" }) })));
 const gone = new AbortController();
 gone.abort();

@@ -21,11 +21,12 @@ from sandboxes.host.box import (
     snapshot_event,
 )
 from sandboxes.host.code.interpreter import TEMPLATES
+from sandboxes.host.code.keeping import carried
 from sandboxes.host.connections import Connections
 from sandboxes.host.creating import Creating
 from sandboxes.host.egress.policy import Rule
 from sandboxes.host.files import Files
-from sandboxes.host.forks import Forks
+from sandboxes.host.forks import Forked, Forks
 from sandboxes.host.images.store import Store
 from sandboxes.host.limits import LimitWatch
 from sandboxes.host.live import Live
@@ -201,7 +202,7 @@ class Host:
             events = [created, *attached, running_event(boot_ms, lost=forked.lost)]
             network = await self.connections.environment(spec)
             env = environment(template.env, network, spec.env)
-            await self._begin(spec, directory, env, forked.slot, events)
+            await self._begin(spec, directory, env, forked, events)
         finally:
             del self._begun[spec.sandbox_id]
         return boot_ms
@@ -211,20 +212,25 @@ class Host:
         spec: CreateSpec,
         directory: Path,
         env: dict[str, str],
-        slot: Slot,
+        forked: Forked,
         events: list[NewEvent],
     ) -> None:
         """From here on it is this sandbox's slot; a killed host finds the first event or none."""
         try:
-            box = Box.open(spec, directory, env, slot)
+            box = Box.open(spec, directory, env, forked.slot)
+            for context in forked.contexts:
+                context.plant(box)
             self.metering.begin(box)
             box.save("running")
             box.journal.append_many(events)
         except OSError as error:
             await self.metering.drop(spec.sandbox_id)
-            await self._creating.abandon(spec, slot)
+            await self._creating.abandon(spec, forked.slot)
             raise HostError("host_full", f"The host cannot keep its record: {error}.") from error
-        self.adopt(box)
+        live = self.adopt(box)
+        if forked.contexts:
+            live.code.recall(held=False)
+            await live.code.recover()
         self.shipper.add(box.journal)
 
     def adopt(self, box: Box, *, paused: Paused | None = None, work: Work | None = None) -> Live:
@@ -299,7 +305,14 @@ class Host:
             async with live.pause.still() as trouble:
                 copy = partial(self.snapshots.copy, snapshot_id, slot, without=trouble)
                 without = await in_thread(self.threads, copy)
-            finish = partial(self.snapshots.finish, snapshot_id, slot=slot.name, without=without)
+                contexts = carried(live.box)
+            finish = partial(
+                self.snapshots.finish,
+                snapshot_id,
+                slot=slot.name,
+                without=without,
+                contexts=contexts,
+            )
             captured = await in_thread(self.threads, finish)
             live.box.journal.append(snapshot_event(snapshot_id, name, actor, captured))
         return captured

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from sandboxes.host.agent import questions
+from sandboxes.host.code.keeping import Carried
 from sandboxes.host.connections import Connections
 from sandboxes.host.places import Fork, Shape, Slot
 from sandboxes.host.pool import Pool
@@ -30,11 +32,12 @@ log = logging.getLogger(__name__)
 class Forked:
     """A slot with the snapshot's files, and its processes unless ``lost`` says why not.
 
-    ``lost`` is None for a snapshot without memory.
+    ``lost`` is None for a snapshot without memory. ``contexts`` have kernels among the processes.
     """
 
     slot: Slot
     lost: str | None = None
+    contexts: Sequence[Carried] = ()
 
     @property
     def is_connected(self) -> bool:
@@ -61,7 +64,8 @@ class Forks:
 
     async def make(self, spec: CreateSpec, shape: Shape) -> Forked:
         """Raises ``HostError`` and ``OSError``."""
-        fork, layers = self._snapshots.fork(spec.snapshot)
+        fork, captured = self._snapshots.fork(spec.snapshot)
+        layers = captured.layers
         if fork.memory is None:
             return Forked(await self._with_files(shape, fork))
         lost = "The template was built anew since."
@@ -71,7 +75,9 @@ class Forks:
             lost = "A fork whose connections are the machine's own begins with the files alone."
         elif _are_there(layers):
             try:
-                return Forked(await self._restore(spec, replace(shape, layers=layers), fork), "")
+                slot = await self._restore(spec, replace(shape, layers=layers), fork)
+                await self._release(slot, [one.kernel for one in captured.contexts if one.kernel])
+                return Forked(slot, "", captured.contexts)
             except HostError as error:
                 if error.code != "memory_lost":
                     raise
@@ -112,9 +118,17 @@ class Forks:
             await self._connections.detach(spec.sandbox_id, network=spec.network)
             raise
         await self._connections.cut(spec, slot)
-        await questions.release(slot.agent_socket)
-        await questions.hold_clock(slot.agent_socket, hold=False)
         return slot
+
+    async def _release(self, slot: Slot, kernels: Sequence[str]) -> None:
+        """All that the agent has is nobody's here, but for kernels that can be reached."""
+        try:
+            await questions.release(slot.agent_socket, sparing=kernels)
+        except HostError as error:
+            if error.code != "invalid" or not kernels:
+                raise
+            await questions.release(slot.agent_socket)
+        await questions.hold_clock(slot.agent_socket, hold=False)
 
 
 def _are_there(layers: tuple[str, ...]) -> bool:

@@ -11,10 +11,13 @@ import logging
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from sandboxes.host import disks
+from sandboxes.host.code.keeping import Carried
 from sandboxes.host.memory import Memory
 from sandboxes.host.places import Fork, Slot
 from sandboxes.host.slots import SlotMaker
@@ -32,7 +35,8 @@ log = logging.getLogger(__name__)
 class Captured:
     """What is known of a snapshot: the machine's id behind the disk's 0, and how much it holds.
 
-    With memory it is forked on the same ``layers``; ``without`` says why there is none.
+    With memory it is forked on the same ``layers`` and with these ``contexts`` of the interpreter;
+    ``without`` says why there is none.
     """
 
     base: int
@@ -40,6 +44,7 @@ class Captured:
     memory: bool = False
     layers: tuple[str, ...] = ()
     without: str = ""
+    contexts: tuple[Carried, ...] = ()
 
     @property
     def nothing_ran(self) -> bool:
@@ -104,7 +109,9 @@ class Snapshots:
         if source is not None:
             shutil.copytree(source / "images", folder / "images", copy_function=os.link)
 
-    def finish(self, snapshot_id: str, *, slot: str, without: str) -> Captured:
+    def finish(
+        self, snapshot_id: str, *, slot: str, without: str, contexts: Sequence[Carried]
+    ) -> Captured:
         """Check the copy; from here on it can be forked. Raises ``HostError``."""
         scratch = self._scratch(snapshot_id)
         try:
@@ -113,7 +120,14 @@ class Snapshots:
             layers = self._maker.layers(slot) if memory else ()
             size_mb = max(1, -(-_blocks(scratch) * 512 // _MIB))
             base = self._maker.disk_base(slot)
-            captured = Captured(base, size_mb, memory, layers, "" if memory else without)
+            captured = Captured(
+                base,
+                size_mb,
+                memory,
+                layers,
+                without="" if memory else without,
+                contexts=tuple(contexts) if memory else (),
+            )
             (scratch / "snapshot.json").write_text(json.dumps(asdict(captured)))
             scratch.rename(self._path(snapshot_id))
         except (OSError, subprocess.SubprocessError) as error:
@@ -126,26 +140,31 @@ class Snapshots:
         for path in (self._scratch(snapshot_id), self._path(snapshot_id)):
             shutil.rmtree(path, ignore_errors=True)
 
-    def fork(self, snapshot_id: str) -> tuple[Fork, tuple[str, ...]]:
-        """What a slot is made from, and the layers that its memory goes with.
+    def fork(self, snapshot_id: str) -> tuple[Fork, Captured]:
+        """What a slot is made from, and what is known of the snapshot.
 
         Raises ``HostError`` (snapshot_gone).
         """
         folder = self._path(snapshot_id)
         try:
-            captured = Captured(**json.loads((folder / "snapshot.json").read_text()))
+            captured = _captured(json.loads((folder / "snapshot.json").read_text()))
         except (OSError, ValueError, TypeError) as error:
             raise HostError(
                 "snapshot_gone", "This host no longer has the snapshot; take another."
             ) from error
         memory = folder / "memory" if captured.memory else None
-        return Fork(folder / "disk.ext4", captured.base, memory), tuple(captured.layers)
+        return Fork(folder / "disk.ext4", captured.base, memory), captured
 
     def _path(self, snapshot_id: str) -> Path:
         return self._folder / snapshot_id
 
     def _scratch(self, snapshot_id: str) -> Path:
         return self._folder / f"{snapshot_id}.new"
+
+
+def _captured(row: dict[str, Any]) -> Captured:
+    contexts = tuple(Carried(**one) for one in row.get("contexts", ()))
+    return Captured(**{**row, "layers": tuple(row.get("layers", ())), "contexts": contexts})
 
 
 def _blocks(folder: Path) -> int:

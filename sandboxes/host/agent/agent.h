@@ -27,6 +27,7 @@ enum {
     CONNECTIONS_MAX = 512,
     COMMANDS_MAX = 256,
     DRAINS_MAX = 256,
+    SPARED_MAX = 64,
     ID_MAX = 64,
     PATH_BYTES = 4096,
     ENV_MAX = 1024,
@@ -50,7 +51,8 @@ enum request {
     REQ_QUIESCE = 11, /* u8 bare, if it is there: 1 lets others look into the agent meanwhile. OK, then every connection, this one last, and the listener are closed until a
                          new one is handed to DOOR_NAME; an ERROR (EBUSY while a file operation runs)
                          changes nothing */
-    REQ_RELEASE = 12, /* in a copy of a sandbox: forget every command and let it run, what it writes unread */
+    REQ_RELEASE = 12, /* in a copy of a sandbox: forget every command and let it run, what it writes unread;
+                         but for those named, if any are: u32 n, n str ids */
     REQ_FORWARD = 13, /* u16 port, str name: the loopback's port leads to a socket in the host's folder */
     REQ_CONNECT = 14, /* u16 port: OK once the loopback's port has taken a connection, which this one is
                          from then on; ERROR (ECONNREFUSED when nothing listens) and the end otherwise */

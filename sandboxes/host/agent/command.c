@@ -220,14 +220,26 @@ static void release(struct command *k)
     k->deadline_ms = k->kill_ms = k->grace_ms = 0;
 }
 
+static bool is_among(const char *id, char *const spared[], uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (!strcmp(id, spared[i]))
+            return true;
+    return false;
+}
+
 void commands_release(struct connection *c, struct reader *r)
 {
-    if (r->at != r->end) {
+    char *spared[SPARED_MAX];
+    uint32_t count = r->at != r->end ? get_u32(r) : 0;
+    for (uint32_t i = 0; i < count && i < SPARED_MAX; i++)
+        spared[i] = get_str(r, ID_MAX);
+    if (r->bad || count > SPARED_MAX || r->at != r->end) {
         send_error(c, STAGE_REQUEST, EINVAL);
         return;
     }
     for (struct command *k = commands; k; k = k->next)
-        if (!k->forgotten)
+        if (!k->forgotten && !is_among(k->id, spared, count))
             release(k);
     send_ok(c);
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -113,9 +114,13 @@ async def quiesce(path: Path, *, bare: bool = False) -> None:
         link.close()
 
 
-async def release(path: Path) -> None:
+async def release(path: Path, *, sparing: Sequence[str] = ()) -> None:
     """Have it forget all commands, which run on with their output unread: in a copy of a sandbox
-    they are nobody's."""
+    they are nobody's. Those it is to go on with are named, by ids.
+
+    Raises ``HostError``: invalid from an agent of an earlier version, which spares none.
+    """
+    names = b"".join(map(text, sparing))
     async with linked(path) as link:
-        await link.send(Ask.RELEASE)
+        await link.send(Ask.RELEASE, struct.pack("<I", len(sparing)) + names if sparing else b"")
         await link.expect(Answer.OK, subject="its commands")

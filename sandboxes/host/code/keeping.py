@@ -7,7 +7,9 @@ keeps. The order is always: journal, that beginning, position, acknowledgement.
 
 from __future__ import annotations
 
+import logging
 import os
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,8 @@ from sandboxes.host.types import Box
 from timeline.events import Kind, NewEvent
 
 _NOWHERE: Final = {"file": 0, "size": 0}
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -103,6 +107,51 @@ class Keeping:
         self._position.close()
         for suffix in (".position", ".0", ".1"):
             self._base.with_suffix(suffix).unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A context as a copy of its sandbox goes on with it: that its kernel does not know.
+
+    ``held``, in base64, is the beginning of a message whose end has not come.
+    """
+
+    context_id: str
+    asked: Mapping[str, Any]
+    state: Mapping[str, Any]
+    held: str
+
+    @property
+    def kernel(self) -> str:
+        """The agent's name for its kernel; empty without one."""
+        return str(self.state["kernel"])
+
+    def plant(self, box: Box) -> None:
+        """Leave it to a sandbox as an earlier host would have. Raises ``OSError``."""
+        keeping = Keeping(box, self.context_id)
+        keeping.begin(self.asked, self.state)
+        keeping.save(self.state, Splitter(int(self.state["at"]), bytearray(b64decode(self.held))))
+        keeping.close()
+
+
+def carried(box: Box) -> list[Carried]:
+    """The contexts of a sandbox that stands still. A cell that runs is nobody's in a copy."""
+    found = []
+    for name in kept(box):
+        keeping = Keeping(box, name)
+        try:
+            loaded = keeping.load()
+        except (OSError, ValueError, KeyError, TypeError):
+            log.exception("Context %s of %s is in no copy", name, box.sandbox_id)
+            continue
+        finally:
+            keeping.close()
+        if loaded is not None:
+            asked, state, splitter = loaded
+            own = {key: asked[key] for key in ("cwd", "created_at")}
+            state = {**state, "at": splitter.at, "spool": _NOWHERE, "cell": None}
+            found.append(Carried(name, own, state, b64encode(splitter.held).decode()))
+    return found
 
 
 def directory(box: Box) -> Path:

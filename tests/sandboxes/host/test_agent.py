@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import random
 import signal
 import socket
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -240,6 +243,23 @@ async def test_a_running_command_cannot_be_forgotten(box: PlainBox) -> None:
     link.close()
 
 
+async def test_all_but_those_named_are_released_and_run_on(box: PlainBox) -> None:
+    requests = [replace(box.request("read -r line; echo $line"), command_id=name) for name in "abc"]
+    begun = [await spawn(box, one, flags=SPAWN_STDIN) for one in requests]
+    await questions.release(box.agent_socket, sparing=["b", "gone"])
+    assert [one.command_id for one in await questions.listed(box.agent_socket)] == ["b"]
+    feeder = await Feeder.open(box.agent_socket, "b")
+    await feeder.write(b"word\n")
+    assert (await follow(begun[1][0])).stdout == b"word\n"
+    assert alive(begun[0][1])
+    assert alive(begun[2][1])
+    feeder.close()
+    for link, pid in begun:
+        link.close()
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+
+
 async def test_quick_changes_between_the_streams_lose_nothing(box: PlainBox) -> None:
     script = "for ((i=0; i<4000; i++)); do printf a; printf b >&2; done"
     told = await tell(box, box.request(script))
@@ -340,6 +360,13 @@ NONSENSE = {
     ),
     "a write with too many roots": frame(
         Ask.WRITE, struct.pack("<QI", 0, 0) + text("/x") + b"\xff\0\0\0"
+    ),
+    "sparing more than there can be": frame(
+        Ask.RELEASE, struct.pack("<I", 65) + text("cmd_1") * 65
+    ),
+    "sparing without names": frame(Ask.RELEASE, struct.pack("<I", 0xFFFFFFFF)),
+    "sparing with something behind": frame(
+        Ask.RELEASE, struct.pack("<I", 1) + text("cmd_1") + b"x"
     ),
     "a path too long": frame(Ask.STAT, text("/" * 5000)),
     "half a frame": frame(Ask.PING, b"abc", size=100),

@@ -11,7 +11,7 @@ import pytest
 from sandboxes.host.runtime import GVISOR
 from sandboxes.host.snapshots import NOTHING_RAN
 from sandboxes.host.types import CapturedSandbox
-from tests.sandboxes.host.hosting import ACTOR, HostProcess, Make, Sandboxed, both
+from tests.sandboxes.host.hosting import ACTOR, HostProcess, Make, Sandboxed, both, new_spec
 from tests.sandboxes.host.test_memory import begun, counted, created, pause, restart, resume
 from tests.sandboxes.host.test_snapshots import new_id
 from tests.waiting import until
@@ -40,17 +40,15 @@ def slot_of(sandbox: Sandboxed) -> str:
     return str(json.loads((folder / "state.json").read_text())["slot"])
 
 
-async def ready_slots(host: HostProcess) -> set[str]:
-    """Of sandboxes started ahead of time, once there is one and no more is being made."""
-    live = await host.client.statuses()
-
-    def theirs() -> set[str]:
-        states = ((host.directory / "sandboxes" / one / "state.json") for one in live)
-        taken = {json.loads(path.read_text())["slot"] for path in states}
-        return {path.parent.name for path in host.places.slots.glob("*/fresh")} - taken
-
-    await asyncio.to_thread(until, lambda: len(theirs()) >= 1, what="a sandbox is ready")
-    return theirs()
+async def ready_slots(machine: HostProcess) -> set[str]:
+    """Of sandboxes started ahead of time, which are all alike here, once there is one."""
+    line = b"orkestr_host_ready_sandboxes 1.0"
+    async with asyncio.timeout(30):
+        while line not in (await machine.client.prometheus()).splitlines():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    live = await machine.client.statuses()
+    taken = {slot_of(Sandboxed(machine, new_spec(sandbox_id=one))) for one in live}
+    return {path.parent.name for path in machine.places.slots.glob("*/fresh")} - taken
 
 
 async def test_nothing_ran_so_no_memory_is_kept_and_none_is_lost(
@@ -134,12 +132,13 @@ async def test_no_process_is_ever_taken_for_none(sandbox: Sandboxed, make_sandbo
 
 
 async def test_a_fork_takes_a_sandbox_that_was_started_ahead_and_is_like_any_other(
-    sandbox: Sandboxed, make_sandbox: Make
+    machine: HostProcess,
 ) -> None:
+    sandbox = await created(machine)
     await sandbox.output("echo base > /etc/marked; rm -r /opt; mkdir /opt /opt/own")
     name, _ = await captured(sandbox)
-    ready = await ready_slots(sandbox.host)
-    fork = await make_sandbox(snapshot=name)
+    ready = await ready_slots(machine)
+    fork = await created(machine, snapshot=name)
     assert slot_of(fork) in ready
     assert await fork.output("cat /etc/marked; ls -A / /opt | grep -e own -e next") == "base\nown\n"
     seen = "cut -d' ' -f5-6 /proc/self/mountinfo | sort; ls -la /dev /proc/1/root/sys; df -P /"
@@ -156,17 +155,18 @@ def _alike(text: str) -> list[str]:
 
 
 async def test_one_that_cannot_be_given_files_is_no_hindrance(
-    sandbox: Sandboxed, make_sandbox: Make
+    machine: HostProcess,
 ) -> None:
+    sandbox = await created(machine)
     await sandbox.output("echo base > file")
     name, _ = await captured(sandbox)
-    ready = await ready_slots(sandbox.host)
+    ready = await ready_slots(machine)
     for one in ready:
-        (sandbox.host.places.slots / one / "fork.ext4").mkdir()
-    fork = await make_sandbox(snapshot=name)
+        (machine.places.slots / one / "fork.ext4").mkdir()
+    fork = await created(machine, snapshot=name)
     assert slot_of(fork) not in ready
     assert await fork.output("cat file") == "base\n"
-    gone = [sandbox.host.places.slots / one for one in ready]
+    gone = [machine.places.slots / one for one in ready]
     await asyncio.to_thread(until, lambda: not any(map(Path.exists, gone)), what="it is removed")
 
 

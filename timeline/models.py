@@ -129,13 +129,16 @@ class WordBlock(models.Model):
 
 
 class Stretch(models.Model):
-    """What ended in the 64 events from ``64 × number + 1`` on, written once they are all there."""
+    """What ended in the 64 events from ``64 × number + 1`` on, written once they are all there;
+    ``commands_to`` and ``failed_to`` are the sums of all stretches up to this one."""
 
     pk = models.CompositePrimaryKey("sandbox_id", "number")
     sandbox_id = models.TextField()
     number = models.BigIntegerField()
     commands = models.IntegerField()
     failed = models.IntegerField()
+    commands_to = models.BigIntegerField()
+    failed_to = models.BigIntegerField()
 
     class Meta:
         db_table = "timeline_stretch"

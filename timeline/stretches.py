@@ -14,24 +14,44 @@ EVENTS: Final = 64
 _AT_ONCE: Final = 256  # stretches counted by one statement
 _EXITED: Final = f"kind IN ('command.exited', 'code.done') AND {NO_OUTPUT}"
 _COUNT: Final = f"""
-    INSERT INTO timeline_stretch (sandbox_id, number, commands, failed)
-    SELECT %(id)s, (seq - 1) / {EVENTS}, count(*) FILTER (WHERE {_EXITED}),
-           count(*) FILTER (WHERE {FAILED})
-    FROM timeline_event
-    WHERE sandbox_id = %(id)s AND seq > %(after)s AND seq <= %(upto)s
-    GROUP BY 2 ON CONFLICT DO NOTHING
-"""  # noqa: S608 - constants of this module
-# What is not counted yet is read by indexes alone.
-_PARTS: Final = f"""
-    SELECT (first - 1) * %(parts)s / %(newest)s AS part, sum(commands), sum(failed), min(first)
+    INSERT INTO timeline_stretch (sandbox_id, number, commands, failed, commands_to, failed_to)
+    SELECT %(id)s, number, commands, failed,
+           COALESCE(before.commands_to, 0) + sum(commands) OVER upto,
+           COALESCE(before.failed_to, 0) + sum(failed) OVER upto
     FROM (
-        SELECT number * {EVENTS} + 1 AS first, commands, failed FROM timeline_stretch
-        WHERE sandbox_id = %(id)s AND number < %(counted)s / {EVENTS}
+        SELECT (seq - 1) / {EVENTS} AS number, count(*) FILTER (WHERE {_EXITED}) AS commands,
+               count(*) FILTER (WHERE {FAILED}) AS failed
+        FROM timeline_event
+        WHERE sandbox_id = %(id)s AND seq > %(after)s AND seq <= %(upto)s GROUP BY 1
+    ) AS each LEFT JOIN (
+        SELECT commands_to, failed_to FROM timeline_stretch
+        WHERE sandbox_id = %(id)s AND number < %(after)s / {EVENTS} ORDER BY number DESC LIMIT 1
+    ) AS before ON true
+    WINDOW upto AS (ORDER BY number) ON CONFLICT DO NOTHING
+"""  # noqa: S608 - constants of this module
+# A part is the difference of two sums. What is not counted yet is read by indexes alone.
+_PARTS: Final = f"""
+    WITH bound AS (
+        SELECT part, begin.number, COALESCE(commands_to, 0) AS commands_to,
+               COALESCE(failed_to, 0) AS failed_to
+        FROM generate_series(0, %(parts)s) AS part CROSS JOIN LATERAL (
+            SELECT LEAST(%(counted)s::bigint / {EVENTS}, (part * %(newest)s::bigint
+                + {EVENTS} * %(parts)s - 1) / ({EVENTS} * %(parts)s)) AS number
+        ) AS begin LEFT JOIN LATERAL (
+            SELECT commands_to, failed_to FROM timeline_stretch
+            WHERE sandbox_id = %(id)s AND number < begin.number ORDER BY number DESC LIMIT 1
+        ) AS before ON true
+    )
+    SELECT part, sum(commands), sum(failed), min(first)
+    FROM (
+        SELECT low.part, high.commands_to - low.commands_to AS commands,
+               high.failed_to - low.failed_to AS failed, low.number * {EVENTS} + 1 AS first
+        FROM bound low JOIN bound high ON high.part = low.part + 1 AND high.number > low.number
         UNION ALL
-        SELECT seq, 1, 0 FROM timeline_event
+        SELECT (seq - 1) * %(parts)s / %(newest)s, 1, 0, seq FROM timeline_event
         WHERE sandbox_id = %(id)s AND seq > %(counted)s AND seq <= %(newest)s AND {_EXITED}
         UNION ALL
-        SELECT seq, 0, 1 FROM timeline_event
+        SELECT (seq - 1) * %(parts)s / %(newest)s, 0, 1, seq FROM timeline_event
         WHERE sandbox_id = %(id)s AND seq > %(counted)s AND seq <= %(newest)s AND ({FAILED})
     ) AS each GROUP BY 1 HAVING sum(commands) > 0 ORDER BY 1
 """  # noqa: S608

@@ -50,11 +50,14 @@ _BOUNDS: Final = """
     SELECT extract(epoch FROM at) * 1000 FROM unnest(%(seqs)s::bigint[]) AS bound (seq)
     JOIN timeline_event e ON e.sandbox_id = %(id)s AND e.seq = bound.seq ORDER BY bound.seq
 """
+# The newest of each kind, and of those the newest: the index has each kind by itself in order.
 _MARKS: Final = f"""
     SELECT seq, extract(epoch FROM at) * 1000, kind FROM (
-        SELECT seq, at, kind FROM timeline_event
-        WHERE sandbox_id = %(id)s AND kind = ANY (%(kinds)s) AND {NO_OUTPUT}
-        ORDER BY seq DESC LIMIT %(most)s
+        SELECT each.* FROM unnest(%(kinds)s::text[]) AS wanted (name) CROSS JOIN LATERAL (
+            SELECT seq, at, kind FROM timeline_event
+            WHERE sandbox_id = %(id)s AND kind = wanted.name AND {NO_OUTPUT}
+            ORDER BY seq DESC LIMIT %(most)s
+        ) AS each ORDER BY seq DESC LIMIT %(most)s
     ) AS newest ORDER BY seq
 """  # noqa: S608
 _MARK_KINDS: Final = (

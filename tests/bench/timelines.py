@@ -30,7 +30,6 @@ ASKS: Final = (
     ("search in the output", f"rows/?q={NEEDLE}", 0.150),
     ("strip", "strip/", 0.100),
 )
-NOTES = {"strip": "it draws every command of the run, so it grows with their number"}
 #: Milliseconds from the moment that a line says it was written to the frame that shows it.
 _PAINTED = """() => {
   window.late = [];
@@ -111,7 +110,6 @@ def _asked(bench: Bench, runs: tuple[str, str], what: str, path: str, most: floa
         against=f"of {bench.many(LONGER):,}: {milliseconds(theirs)} (ratio {ratio:.2f})",
         target=f"p50 ≤ {most * 1e3:.0f} ms, ratio ≤ 1.2",
         met=statistics.median(ours) <= most and ratio <= 1.2,
-        note=NOTES.get(what, ""),
     )
 
 

@@ -10,7 +10,7 @@ from orkestr._client import OrkestrClient
 from playwright.sync_api import Locator, Page, WebSocketRoute, expect
 
 from tests.cast import Cast
-from tests.console.pages import card, open_timeline, sign_in, watched
+from tests.console.pages import card, open_timeline, shot, sign_in, watched
 from tests.stack import Stack
 from tests.waiting import until
 from timeline.events import Actor, Kind, NewEvent
@@ -18,6 +18,24 @@ from timeline.selectors import last_seq
 from timeline.services import events_append
 
 AGENT = Actor("token", id="tok_1", name="agent", prefix="ork_abcdefgh")
+
+
+#: Notes which rows go from the page though they were well inside what is shown a frame before.
+_NOTE_WHAT_GOES = """() => {
+  window.gone = [];
+  const box = document.querySelector(".tl-scroll").getBoundingClientRect();
+  let seen = [];
+  const look = () => {
+    window.gone.push(...seen.filter((row) => !row.isConnected).map((row) => row.outerHTML));
+    seen = [...document.querySelectorAll(".tl-rows [data-seq]")].filter((row) => {
+      const { top, bottom } = row.getBoundingClientRect();
+      const clip = row.closest(".card-clip")?.getBoundingClientRect() ?? box;
+      return bottom > Math.max(box.top, clip.top) + 150 && top < box.bottom - 150;
+    });
+    requestAnimationFrame(look);
+  };
+  look();
+}"""
 
 
 def _box(client: OrkestrClient) -> Sandbox:
@@ -144,9 +162,9 @@ def test_a_long_run_stays_bounded_and_loads_back_what_it_dropped(
 ) -> None:
     sandbox = _box(sandbox_client)
     open_timeline(page, account.owner, sandbox.id)
-    for part in range(5):
-        _fill(sandbox.id, lines=398, name=f"part{part}")
-    expect(card(page, "part4").locator(".exit .pill")).to_contain_text("exit 0")
+    for part in range(22):
+        _fill(sandbox.id, lines=90, name=f"part{part}")
+    expect(card(page, "part21").locator(".exit .pill")).to_contain_text("exit 0")
     count = "e => e.querySelectorAll('[data-seq]').length"
     rows = page.locator(".tl-rows")
     assert rows.evaluate(count) < 1500
@@ -164,7 +182,39 @@ def test_a_long_run_stays_bounded_and_loads_back_what_it_dropped(
     seqs = sorted(rows.evaluate(shown))
     assert seqs == list(range(1, len(seqs) + 1))
     page.keyboard.press("End")
-    expect(card(page, "part4").locator(".exit .pill")).to_be_visible()
+    expect(card(page, "part21").locator(".exit .pill")).to_be_visible()
+
+
+def test_nothing_in_view_goes_while_a_command_with_more_outputs_than_a_page_holds_is_passed(
+    page: Page, account: Cast
+) -> None:
+    sandbox_id = account.ended_sandbox()
+    _fill(sandbox_id, lines=3, name="before")
+    _fill(sandbox_id, lines=1500, name="flood")
+    _fill(sandbox_id, lines=3, name="after")
+    open_timeline(page, account.owner, sandbox_id)
+    expect(card(page, "after")).to_be_in_viewport()
+    page.evaluate(_NOTE_WHAT_GOES)
+    page.locator(".tl-scroll").hover()
+    count = "e => e.querySelectorAll('[data-seq]').length"
+
+    def is_past(seq: int, step: int) -> bool:
+        page.mouse.wheel(0, step)
+        assert page.locator(".tl-rows").evaluate(count) < 1500
+        return page.locator(f"#e{seq}").count() == 1
+
+    until(lambda: is_past(1, -60), what="scrolling up loads the first event")
+    shot(page, "timeline-flood-passed")
+    flood = card(page, "flood")
+    until(lambda: is_past(1512, 60), what="scrolling down loads the last event")
+    assert page.evaluate("window.gone") == []
+    flood.get_by_role("button", name=re.compile("Show all")).click()
+    expect(flood.get_by_role("button", name="Show less")).to_be_visible()
+    expect(flood.get_by_text("flood 1499")).to_be_in_viewport()
+    shown = "e => [...e.querySelectorAll('.out')].map(r => +r.dataset.seq)"
+    seqs = flood.evaluate(shown)
+    assert len(seqs) > 100
+    assert seqs == list(range(seqs[0], 1507))
 
 
 def test_cards_out_of_sight_are_not_laid_out_and_keep_their_height(

@@ -105,6 +105,18 @@ def test_a_clock_that_jumped_back_still_leads_somewhere(
     assert strip_of(sandbox_id).last == (FROM + 99) * 1000
 
 
+def test_the_newest_of_all_kinds_are_ticks_and_marks(
+    database: Connection[Any], sandbox_id: str
+) -> None:
+    kinds = [Kind.FILE_READ, Kind.FILE_READ, Kind.FILE_WRITTEN, Kind.NETWORK_DENIED]
+    events = [event(kinds[number % 4], number, path="/a") for number in range(2000)]
+    events_append(sandbox_id=sandbox_id, events=events)
+    strip = strip_of(sandbox_id)
+    files = [number for number in range(2000) if number % 4 != 3]
+    assert strip.ticks == [(FROM + number) * 1000 for number in files[-300:]]
+    assert [seq for seq, _, _ in strip.marks] == list(range(4, 2001, 4))[-300:]
+
+
 def test_cells_of_code_are_bars_too(database: Connection[Any], sandbox_id: str) -> None:
     events_append(
         sandbox_id=sandbox_id,

@@ -48,7 +48,8 @@ function measured(card) {
     command.toggleAttribute("data-tall", long);
     const more = card.querySelector(".card-more");
     more.hidden = !tall && !long;
-    const label = output.querySelector("img") ? "Show all" : tall ? shown(lines(output)) : "Show the whole command";
+    const uncounted = "cut" in card.dataset || output.querySelector("img");
+    const label = uncounted ? "Show all" : tall ? shown(lines(output)) : "Show the whole command";
     if (!more.hidden) more.firstElementChild.textContent = label;
   };
 }
@@ -63,6 +64,7 @@ const lines = (output) => {
 
 /** Opens or closes a card: the whole of a long command and of its output. */
 export function fold(card) {
+  if (!("open" in card.dataset)) measure(new Set([card])); // a card that has just come in is not measured yet
   const open = card.toggleAttribute("data-open");
   const more = card.querySelector(".card-more");
   more.setAttribute("aria-expanded", open);

@@ -110,20 +110,21 @@ export class Rows {
     this.hint = row;
   }
 
-  /** Drops the oldest rows until `keep` are left. Cards that still speak stay, as stubs. */
-  dropOldest(keep) {
+  /** Drops the oldest rows in front of `seen` until `keep` are left. Cards that still speak stay, as stubs. */
+  dropOldest(keep, seen = Infinity) {
     const seqs = this.#seqs();
     if (seqs.length <= keep) return;
-    const cut = seqs[seqs.length - keep];
+    const cut = Math.min(seqs[seqs.length - keep], seen);
     this.#drop((row) => seqOf(row) < cut, true);
     this.head = cut;
   }
 
-  /** Drops the newest rows until `keep` are left; the stream goes on without showing. */
-  dropNewest(keep) {
+  /** Drops the newest rows behind `seen` until `keep` are left; the stream goes on without showing. */
+  dropNewest(keep, seen = 0) {
     const seqs = this.#seqs();
     if (seqs.length <= keep) return;
-    const cut = seqs[keep];
+    const cut = Math.max(seqs[keep], seen + 1);
+    if (cut > seqs.at(-1)) return;
     this.#drop((row) => seqOf(row) >= cut, false);
     this.tail = cut - 1;
   }

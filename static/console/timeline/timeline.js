@@ -2,6 +2,7 @@
 import { say } from "../app.js";
 import { tick } from "../time.js";
 import { toggleAside } from "./aside.js";
+import { Bounds, missing } from "./bounds.js";
 import { dresser, fold, measure } from "./cards.js";
 import { Filters } from "./filters.js";
 import { Journey } from "./journey.js";
@@ -13,8 +14,6 @@ import { Skips } from "./skips.js";
 import { Stream } from "./stream.js";
 import { View } from "./view.js";
 
-const MOST = 900; // rows on the page
-const KEEP = 800; // rows left after dropping some
 const FILL = 600; // rows up to which more are fetched though nobody scrolls
 const NEAR_EDGE = 1200; // pixels from an end at which the next page is fetched
 
@@ -28,6 +27,7 @@ const view = new View(scroller, list, part("room"), () => {
   paintState();
   journey.turned();
 });
+const bounds = new Bounds(rows, view);
 const filters = new Filters(part("filters"), () => refilter());
 view.attached = () => rows.tail >= edge && !journey.active;
 const journey = new Journey(root, {
@@ -100,10 +100,7 @@ function receive({ from, to, html }) {
 function append(incoming, to) {
   take(incoming);
   rows.tail = Math.max(rows.tail, to);
-  if (rows.size <= MOST) return;
-  if (view.following) rows.dropOldest(KEEP);
-  else if (view.above > list.offsetHeight / 2) rows.dropOldest(KEEP);
-  else rows.dropNewest(KEEP);
+  bounds.dropFar();
 }
 
 const skips = new Skips(part("skip"), root.dataset.rows, (row, html, rest) =>
@@ -172,7 +169,7 @@ function older() {
   return load(behind, rows.head, (got) => {
     const fresh = take(parse(got.html), { found: true });
     rows.head = got.from && (fresh.length || filters.active) ? got.from : 1;
-    if (rows.size > MOST && !view.following) rows.dropNewest(KEEP);
+    if (!view.following) bounds.dropNewest();
   });
 }
 
@@ -181,7 +178,7 @@ function newer() {
   return load(onward, rows.tail, (got) => {
     take(parse(got.html), { found: true });
     rows.tail = Math.min(got.to || edge, edge);
-    if (rows.size > MOST) rows.dropOldest(KEEP);
+    bounds.dropOldest();
   });
 }
 
@@ -282,7 +279,8 @@ async function permalink() {
   const match = /^#e(\d+)$/.exec(location.hash);
   if (!match) return;
   const seq = Number(match[1]);
-  if (!document.getElementById(`e${seq}`) && seq <= edge) {
+  const held = document.getElementById(`e${seq}`);
+  if ((!held || missing(held.closest(".card")) !== undefined) && seq <= edge) {
     const { hash } = location;
     if (filters.clear()) history.replaceState(null, "", hash);
     await jump(seq + 60);
@@ -299,6 +297,12 @@ function point(seq) {
   row.dataset.linked = "";
   choose(row.closest(".tl-rows > *"), { focus: false });
   return view.show(row);
+}
+
+async function open(card) {
+  const seq = missing(card);
+  if (seq === undefined) return view.keep(() => fold(card));
+  if (await jump(seq + 1)) point(seq);
 }
 
 async function context(card) {
@@ -352,7 +356,7 @@ function start() {
 
 list.addEventListener("click", (event) => {
   const more = event.target.closest(".card-more, .card-command[data-tall]");
-  if (more) view.keep(() => fold(more.closest(".card")));
+  if (more) open(more.closest(".card"));
   if (event.target.closest("summary")) view.hold();
   const whole = event.target.closest("[data-part=context]");
   if (whole) {
@@ -391,8 +395,8 @@ const chosen = () => list.querySelector("[data-chosen]");
 keys({
   j: () => choose(walk(list, scroller, 1)),
   k: () => choose(walk(list, scroller, -1)),
-  e: () => chosen()?.matches(".card") && view.keep(() => fold(chosen())),
-  Enter: () => chosen()?.matches(".card") && view.keep(() => fold(chosen())),
+  e: () => chosen()?.matches(".card") && open(chosen()),
+  Enter: () => chosen()?.matches(".card") && open(chosen()),
   f: follow,
   " ": () => journey.toggle(),
   d: toggleAside,

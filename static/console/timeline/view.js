@@ -128,6 +128,16 @@ export class View {
     return (inner && firstBelow(inner.children, edge)) ?? row;
   }
 
+  /** The first and the last seq of what is shown; of an open card, of the part of its output that is. */
+  get shown() {
+    const { top, bottom } = this.scroller.getBoundingClientRect();
+    const seqs = [];
+    let row = firstBelow(this.list.children, top);
+    for (; row && row.getBoundingClientRect().top < bottom; row = row.nextElementSibling)
+      if (row.getClientRects().length) seqs.push(...seqsOf(row, top, bottom));
+    return [Math.min(...seqs), Math.max(...seqs)];
+  }
+
   /** The row in the middle of what is shown. */
   middle() {
     const box = this.scroller.getBoundingClientRect();
@@ -140,6 +150,16 @@ export class View {
     element.scrollIntoView({ block: element.offsetHeight > this.scroller.clientHeight ? "start" : "center" });
     this.last = this.scroller.scrollTop;
   }
+}
+
+function seqsOf(row, top, bottom) {
+  const pieces = row.querySelectorAll("[data-seq]");
+  const inner = "open" in row.dataset && row.querySelector('[data-slot="output"]');
+  const held = inner
+    ? [firstBelow(inner.children, top), firstBelow(inner.children, bottom) ?? pieces[pieces.length - 1]]
+    : [row, ...pieces];
+  if (inner && row.getBoundingClientRect().top >= top) held.push(row);
+  return held.map((piece) => Number(piece?.dataset.seq)).filter(Boolean);
 }
 
 // Binary search: rows lie one under the other. Filtered rows have no box and count as above.

@@ -267,7 +267,7 @@ def _question_marks(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error("question_marks", _question_marks)
 
 
-def text_of(output: bytes) -> str:
+def text_of(output: bytes | bytearray) -> str:
     """Output as text that JSON can carry."""
     return output.decode("utf-8", "replace")
 

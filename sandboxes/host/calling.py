@@ -84,6 +84,15 @@ async def answer(reader: asyncio.StreamReader) -> wire.Frame:
     return frame
 
 
+async def long_answer(reader: asyncio.StreamReader) -> tuple[dict[str, Any], bytearray]:
+    """The same, as ``wire.read_long_frame`` has it."""
+    frame = await wire.read_long_frame(reader)
+    if frame is None:
+        raise unreachable()
+    wire.raise_error(frame[0])
+    return frame
+
+
 def exec_header(op: str, sandbox_id: str, request: ExecRequest) -> tuple[dict[str, Any], bytes]:
     """The command travels as payload: a megabyte of it needs no escaping there."""
     fields = asdict(request)

@@ -110,7 +110,14 @@ class Call:
         with socket.socket(fileno=os.dup(mine)) as sock:
             socket.send_fds(sock, [wire.pack(header)], [fd])
 
-    async def write(self, packed: bytes) -> None:
+    async def write_frame(self, header: Mapping[str, Any], payload: bytes | bytearray) -> None:
+        """One frame, however large, of which a piece at a time waits for the caller."""
+        await self.write(wire.head(header, len(payload)))
+        with memoryview(payload) as whole:
+            for start in range(0, len(whole), wire.PIECE_BYTES):
+                await self.write(whole[start : start + wire.PIECE_BYTES])
+
+    async def write(self, packed: bytes | memoryview) -> None:
         """Raises ``TimeoutError`` when the caller takes nothing."""
         self.writer.write(packed)
         async with asyncio.timeout(STALLED_SECONDS):

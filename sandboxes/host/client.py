@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from sandboxes.host import wire
-from sandboxes.host.calling import Caller, answer, exec_header, limited, with_actor
+from sandboxes.host.calling import Caller, answer, exec_header, limited, long_answer, with_actor
 from sandboxes.host.egress.policy import Policy, Rule
 from sandboxes.host.types import (
     CapturedSandbox,
@@ -149,9 +149,9 @@ class HostClient(Caller):
         async with self._connection() as (reader, writer), limited(seconds):
             writer.write(wire.pack(with_actor(header, actor), payload))
             await writer.drain()
-            first, second = await answer(reader), await answer(reader)
-        outcome = first.header["outcome"]
-        return ExecOutcome(stdout=first.payload, stderr=second.payload, **outcome)
+            answered, stdout = await long_answer(reader)
+            _, stderr = await long_answer(reader)
+        return ExecOutcome(stdout=stdout, stderr=stderr, **answered["outcome"])
 
     async def exec_stream(
         self, sandbox_id: str, request: ExecRequest, *, actor: Actor

@@ -24,8 +24,8 @@ async def _exec(host: Host, call: Call) -> None:
         "duration_ms": outcome.duration_ms,
         "timed_out": outcome.timed_out,
     }
-    first = wire.pack({"ok": True, "outcome": row}, outcome.stdout)
-    await call.write(first + wire.pack({"ok": True}, outcome.stderr))
+    await call.write_frame({"ok": True, "outcome": row}, outcome.stdout)
+    await call.write_frame({"ok": True}, outcome.stderr)
 
 
 async def _exec_stream(host: Host, call: Call) -> None:

@@ -57,15 +57,15 @@ class Buffer:
         self._dropped[stream] += len(data) - len(part)
 
     def close(self) -> None:
-        """Gives its memory back. Idempotent."""
-        for kept in self._kept.values():
-            Buffer.held -= len(kept)
-            kept.clear()
+        """Gives its memory back, but for what ``outcome`` handed over. Idempotent."""
+        Buffer.held -= sum(map(len, self._kept.values()))
+        self._kept = {"stdout": bytearray(), "stderr": bytearray()}
 
     def outcome(self, ended: Ended) -> ExecOutcome:
+        """Hands over what was kept, which is not copied."""
         return ExecOutcome(
-            stdout=bytes(self._kept["stdout"]),
-            stderr=bytes(self._kept["stderr"]),
+            stdout=self._kept["stdout"],
+            stderr=self._kept["stderr"],
             stdout_dropped=self._dropped["stdout"],
             stderr_dropped=self._dropped["stderr"],
             exit_code=ended.exit_code,

@@ -66,8 +66,8 @@ class ExecOutcome:
     ``stdout_dropped`` and ``stderr_dropped`` count the bytes beyond ``BUFFERED_LIMIT``.
     """
 
-    stdout: bytes
-    stderr: bytes
+    stdout: bytes | bytearray
+    stderr: bytes | bytearray
     stdout_dropped: int
     stderr_dropped: int
     exit_code: int | None

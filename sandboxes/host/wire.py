@@ -28,6 +28,7 @@ from sandboxes.host.types import (
 
 HEADER_LIMIT = 2 * 1024 * 1024
 PAYLOAD_LIMIT = 17 * 1024 * 1024
+PIECE_BYTES = 256 * 1024
 LENGTHS = struct.Struct("<II")
 
 
@@ -45,13 +46,18 @@ class Frame:
 
 def pack(header: Mapping[str, Any], payload: bytes = b"") -> bytes:
     """The bytes of one frame. Raises ``HostError`` (invalid, too_large) for what cannot be sent."""
+    return head(header, len(payload)) + payload if payload else head(header, 0)
+
+
+def head(header: Mapping[str, Any], size: int) -> bytes:
+    """What precedes a payload of that many bytes. Raises like ``pack``."""
     try:
         text = orjson.dumps(header)
     except (TypeError, ValueError) as error:
         raise HostError("invalid", f"This cannot be sent to the host: {error}.") from error
-    if len(text) > HEADER_LIMIT or len(payload) > PAYLOAD_LIMIT:
+    if len(text) > HEADER_LIMIT or size > PAYLOAD_LIMIT:
         raise HostError("too_large", "The request is larger than the host takes; make it smaller.")
-    return b"".join((LENGTHS.pack(len(text), len(payload)), text, payload))
+    return LENGTHS.pack(len(text), size) + text
 
 
 async def read_frame(reader: asyncio.StreamReader) -> Frame | None:
@@ -59,21 +65,47 @@ async def read_frame(reader: asyncio.StreamReader) -> Frame | None:
 
     Raises ``GarbageError`` for anything that is not a frame within the limits.
     """
+    begun = await _begun(reader)
+    if begun is None:
+        return None
+    header, size = begun
     try:
-        head = await reader.readexactly(LENGTHS.size)
+        return Frame(header, await reader.readexactly(size))
+    except asyncio.IncompleteReadError as error:
+        raise GarbageError("cut off in the body") from error
+
+
+async def read_long_frame(reader: asyncio.StreamReader) -> tuple[dict[str, Any], bytearray] | None:
+    """The same, of whose payload there is never a second copy."""
+    begun = await _begun(reader)
+    if begun is None:
+        return None
+    header, size = begun
+    payload = bytearray()
+    while len(payload) < size:
+        piece = await reader.read(min(size - len(payload), PIECE_BYTES))
+        if not piece:
+            raise GarbageError("cut off in the body")
+        payload += piece
+    return header, payload
+
+
+async def _begun(reader: asyncio.StreamReader) -> tuple[dict[str, Any], int] | None:
+    """A frame's header, and how long the payload is that follows."""
+    try:
+        lengths = await reader.readexactly(LENGTHS.size)
     except asyncio.IncompleteReadError as error:
         if error.partial:
             raise GarbageError("cut off in the lengths") from error
         return None
-    header_length, payload_length = LENGTHS.unpack(head)
+    header_length, payload_length = LENGTHS.unpack(lengths)
     if header_length > HEADER_LIMIT or payload_length > PAYLOAD_LIMIT:
         raise GarbageError("longer than allowed")
     try:
         text = await reader.readexactly(header_length)
-        payload = await reader.readexactly(payload_length)
     except asyncio.IncompleteReadError as error:
         raise GarbageError("cut off in the body") from error
-    return Frame(parse_header(text), payload)
+    return parse_header(text), payload_length
 
 
 def parse_header(text: bytes) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from ninja import Router
 
@@ -12,7 +11,7 @@ from sandboxes import services
 from sandboxes.api.access import WRITE, ApiRequest
 from sandboxes.api.awake import awake
 from sandboxes.api.errors import exec_failure
-from sandboxes.api.replies import exec_json, reply
+from sandboxes.api.outputs import exec_reply
 from sandboxes.api.schemas import ErrorOut, ExecIn, ExecOut
 from sandboxes.api.streams import exec_stream_response
 from sandboxes.host.types import ExecRequest
@@ -43,9 +42,9 @@ async def exec_command(request: ApiRequest, sandbox_id: str, payload: ExecIn) ->
     return await _buffered(request, sandbox_id, wanted)
 
 
-async def _buffered(request: ApiRequest, sandbox_id: str, wanted: ExecRequest) -> HttpResponse:
+async def _buffered(request: ApiRequest, sandbox_id: str, wanted: ExecRequest) -> HttpResponseBase:
     actor = request.auth.principal.actor
     outcome = await services.host_client().exec(sandbox_id, wanted, actor=actor)
     if outcome.timed_out or outcome.exit_code is None:
         return exec_failure(outcome, timeout_seconds=wanted.timeout_seconds)
-    return reply(exec_json(outcome))
+    return exec_reply(outcome)

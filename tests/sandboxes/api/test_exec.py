@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -9,6 +10,8 @@ import pytest
 from orkestr import ExecKilled, ExecResult, ExecTimeout, OrkestrError, Sandbox
 
 from sandboxes.api.schemas import ExecOut
+from tests.bench.memory import MIB, Growth, watching
+from tests.stack import Stack
 from tests.waiting import until
 from timeline.selectors import events_after
 
@@ -79,6 +82,35 @@ def test_output_that_is_no_text_is_replaced_and_nothing_else(sandbox: Sandbox) -
 def test_output_of_megabytes_comes_back_whole(sandbox: Sandbox) -> None:
     result = sandbox.exec("head -c 8000000 /dev/zero | tr '\\0' x")
     assert result.stdout == "x" * 8_000_000
+
+
+def test_long_output_is_the_same_text_however_it_is_cut(
+    http: httpx.Client, sandbox: Sandbox
+) -> None:
+    line = 'a "quoted\\" \x01 é€😀'.encode()
+    written = ((line + b"\xff\xe2\x82\x00\n") * 60_000)[:2_000_003]
+    sandbox.files.write("/workspace/packed", b64encode(written).decode())
+    asked = {"command": "base64 -d packed > long; cat long; cat long >&2; exit 3"}
+    answer = http.post(f"/v1/sandboxes/{sandbox.id}/exec", json=asked)
+    body = answer.json()
+    assert body["stdout"] == body["stderr"] == written.decode("utf-8", "replace")
+    assert body["exit_code"] == 3
+    ExecOut.model_validate(body)
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_the_longest_answers_are_not_copied_on_their_way(
+    stack: Stack, http: httpx.Client, sandbox: Sandbox
+) -> None:
+    asked = {"command": "head -c 30000000 /dev/zero | tr '\\0' x"}
+    growth = Growth(("host", "asgi"), stack.memory)
+    for _ in range(3):
+        with watching(growth):
+            body = http.post(f"/v1/sandboxes/{sandbox.id}/exec", json=asked).json()
+        assert body["stdout_dropped"] == 30_000_000 - len(body["stdout"])
+    assert growth.of("host") < 56 * MIB
+    assert growth.of("asgi") < 56 * MIB
 
 
 def test_output_beyond_the_ceiling_is_counted(http: httpx.Client, sandbox: Sandbox) -> None:

@@ -38,7 +38,7 @@ def test_what_is_taken_back_was_none() -> None:
         attempts_count((FEW, "one")).take_back()
 
 
-def test_of_any_number_at_once_no_more_than_may_get_through(stack: Stack, db: None) -> None:
+def test_of_any_number_at_once_no_more_than_may_get_through(stack: Stack) -> None:
     at_once = 8 * FEW.most
     together, who = Barrier(at_once), str(ULID())
 

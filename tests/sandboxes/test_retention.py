@@ -29,7 +29,9 @@ def _run(account: Cast, *, ended: datetime | None, events: int = 3) -> str:
     lines = [NewEvent(Kind.FILE_DELETED, {"path": f"/{n}"}, SYSTEM) for n in range(events)]
     events_append(sandbox_id=row.id, events=lines)
     WordBlock.objects.create(sandbox_id=row.id, first=1, last=events, words="deleted")
-    Stretch.objects.create(sandbox_id=row.id, number=0, commands=0, failed=0)
+    Stretch.objects.create(
+        sandbox_id=row.id, number=0, commands=0, failed=0, commands_to=0, failed_to=0
+    )
     return row.id
 
 

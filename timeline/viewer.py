@@ -124,6 +124,7 @@ class Viewer:
     async def _give(self, rows: Rows) -> None:
         await self._room.wait()
         self._gave(rows)
+        self._count()
         await self._send(rows.text)
 
     def _take(self, rows: Rows) -> bool:
@@ -140,7 +141,7 @@ class Viewer:
         self._measure()
 
     def _count(self) -> None:
-        """Now and then, since a count costs about as much as a frame does."""
+        """Now and then where frames go out at once: a count costs about as much as one does."""
         metrics.sent_units.inc(self._sent - self._counted)
         self._counted = self._sent
 

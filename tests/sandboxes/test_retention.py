@@ -15,6 +15,7 @@ from sandboxes.models import Sandbox, Status
 from sandboxes.notes import event_pin, note_add
 from sandboxes.retention import forecast, retention_apply, retention_set
 from tests.cast import Cast
+from tests.many import fill_sandboxes
 from timeline.events import SYSTEM, Kind, NewEvent
 from timeline.models import Stretch, WordBlock
 from timeline.selectors import events_after, last_seq
@@ -110,10 +111,12 @@ def test_an_owner_changes_it_and_the_record_says_from_what_to_what(account: Cast
 def test_what_is_due_is_found_by_an_index_of_runs_that_still_have_a_timeline(
     account: Cast,
 ) -> None:
+    fill_sandboxes(account.account.id, count=1000)
+    Sandbox.objects.filter(account=account.account).update(timeline_removed_at=NOW)
     with CaptureQueriesContext(connection) as captured:
         forecast(account_id=account.account.id, days=30, now=NOW)
     (asked,) = captured.captured_queries
     with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute("ANALYZE sandboxes_sandbox")
         cursor.execute(f"EXPLAIN {asked['sql']}")
         assert "sandbox_with_timeline" in str(cursor.fetchall())

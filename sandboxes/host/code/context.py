@@ -22,6 +22,7 @@ from sandboxes.host.code.messages import (
     CELL_LIMIT,
     BrokenKernelError,
     Bye,
+    CodeError,
     Done,
     Message,
     Missing,
@@ -57,6 +58,7 @@ class Context(KeptContext):
         self._ready: asyncio.Future[None] | None = None
         self._heard = 0  # bytes about this cell
         self._expected = ""  # why the kernel's end is no surprise
+        self._handed: Cell | None = None  # to a kernel that may leave before it takes it
         self._closed: tuple[str, str] | None = None
 
     # ---- for callers --------------------------------------------------------------------------
@@ -236,10 +238,14 @@ class Context(KeptContext):
         if self._ready is not None and not self._ready.done():
             self._ready.set_exception(HostError("kernel_failed", error.value))
         cell = self._cell
+        passed_over = cell is not None and self._expected == "exit" and self._handed is cell
         if self._expected not in endings.WANTED:
             self._lost = cell is None or not cell.restarted
         if self._expected not in endings.WANTED and isinstance(ended, Ended):
             self._tell_timeline("died", actor=SYSTEM, detail=error.value)
+        if passed_over:
+            self._handed = None
+            return
         if cell is None:
             self._flush()
             return
@@ -254,6 +260,7 @@ class Context(KeptContext):
                 await self._start()
                 cell.restarted, self._lost = self._lost, False
                 self._heard = 0
+                self._handed = cell
                 self._begin_cell(cell)
                 await self._see_through(cell, self._hand_over(cell))
         except HostError as error:
@@ -264,6 +271,23 @@ class Context(KeptContext):
             cell.fail(HostError("internal", message))
 
     async def _hand_over(self, cell: Cell) -> None:
+        process, listening = self._process, self._listening
+        if process is not None and listening is not None:
+            with suppress(HostError):
+                await process.run(cell.id, cell.request.code)
+            await asyncio.wait({listening})
+        if self._handed is None and self._cell is cell:
+            await self._hand_to_next(cell)
+
+    async def _hand_to_next(self, cell: Cell) -> None:
+        """The kernel was about to leave for the cell before this one, and has not begun it."""
+        cell.restarted, self._lost = True, False
+        try:
+            await self._start()
+        except HostError as error:
+            await cell.raised(CodeError("KernelDied", error.message), offset=self._splitter.at + 1)
+            await self._finish(cell, None)
+            return
         if self._process is not None:
             await self._process.run(cell.id, cell.request.code)
 
@@ -309,7 +333,7 @@ class Context(KeptContext):
 
     async def recover(self, known: set[str]) -> None:
         """Find the kernel that ``restore`` speaks of, and see its cell through."""
-        if not self.kernel_name:
+        if not self.kernel_name and self._cell is None:
             return
         if self.kernel_name not in known:
             await self._lose(HostError("agent_lost", "The kernel was gone when the host came."))

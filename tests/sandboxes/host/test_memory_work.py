@@ -70,6 +70,7 @@ async def test_terminals_and_variables_outlive_the_machines_restart(
         assert (done["restarted"], done["execution_count"]) == (False, 2)
         await shell.line("exit 7")
         await shell.hears("closed", exit_code=7, lost=False)
+    await asyncio.to_thread(machine.until_event, sandbox.id, "terminal.closed")
     told_of = [one.kind for one in machine.events(sandbox.id)]
     assert told_of.count("terminal.closed") == 1
     assert "processes_lost" not in str([one.data for one in machine.events(sandbox.id)])

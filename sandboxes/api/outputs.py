@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 from typing import Final
 
 import orjson
 from django.http import HttpResponse, StreamingHttpResponse
 
-from sandboxes.api.replies import exec_json, reply
+from sandboxes.api.replies import exec_ending, exec_json, protect, reply
 from sandboxes.host.types import ExecOutcome
 
 #: Beyond so much output, text and JSON are made of one piece after the other while they are sent.
@@ -23,21 +22,18 @@ def exec_reply(outcome: ExecOutcome) -> HttpResponse | StreamingHttpResponse:
     if len(outcome.stdout) + len(outcome.stderr) <= _WHOLE_BYTES:
         return reply(exec_json(outcome))
     response = StreamingHttpResponse(_pieces(outcome), content_type="application/json")
-    response["Cache-Control"] = "no-store"
-    response["X-Content-Type-Options"] = "nosniff"
+    protect(response)
     return response
 
 
 async def _pieces(outcome: ExecOutcome) -> AsyncIterator[bytes]:
-    rest = exec_json(replace(outcome, stdout=b"", stderr=b""))
     yield b'{"stdout":"'
     for piece in _escaped(outcome.stdout):
         yield piece
     yield b'","stderr":"'
     for piece in _escaped(outcome.stderr):
         yield piece
-    rest = {name: value for name, value in rest.items() if name not in ("stdout", "stderr")}
-    yield b'",' + orjson.dumps(rest)[1:]
+    yield b'",' + orjson.dumps(exec_ending(outcome))[1:]
 
 
 def _escaped(output: bytes | bytearray) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 from django.http import HttpResponse
+from django.http.response import HttpResponseBase
 
 from sandboxes.code import LANGUAGE
 from sandboxes.host.code.types import ContextInfo
@@ -28,9 +29,14 @@ def reply(payload: Any, *, status: int = 200) -> HttpResponse:
     body = orjson.dumps(payload)
     response = HttpResponse(body, status=status, content_type="application/json")
     response["Content-Length"] = str(len(body))
+    protect(response)
+    return response
+
+
+def protect(response: HttpResponseBase) -> None:
+    """Have nobody on the way keep it or take it for something else."""
     response["Cache-Control"] = "no-store"
     response["X-Content-Type-Options"] = "nosniff"
-    return response
 
 
 def nothing() -> HttpResponse:
@@ -219,12 +225,13 @@ def metrics_json(metrics: Metrics) -> dict[str, Any]:
 
 def exec_json(outcome: ExecOutcome) -> dict[str, Any]:
     """A command that exited by itself. What is not UTF-8 is replaced; a stream has every byte."""
-    body: dict[str, Any] = {
-        "stdout": text_of(outcome.stdout),
-        "stderr": text_of(outcome.stderr),
-        "exit_code": outcome.exit_code,
-        "duration_ms": outcome.duration_ms,
-    }
+    output = {"stdout": text_of(outcome.stdout), "stderr": text_of(outcome.stderr)}
+    return {**output, **exec_ending(outcome)}
+
+
+def exec_ending(outcome: ExecOutcome) -> dict[str, Any]:
+    """All of it but the output."""
+    body: dict[str, Any] = {"exit_code": outcome.exit_code, "duration_ms": outcome.duration_ms}
     if outcome.stdout_dropped or outcome.stderr_dropped:
         body["stdout_dropped"] = outcome.stdout_dropped
         body["stderr_dropped"] = outcome.stderr_dropped

@@ -11,7 +11,7 @@ import socket
 import struct
 from pathlib import Path
 
-from sandboxes.host import netns
+from sandboxes.host import namespaces, netns
 from sandboxes.host.types import HostError
 
 _NAME = "\0.agent"
@@ -24,7 +24,7 @@ def enter(pid: int, path: Path) -> bool:
     ``pid`` is the agent's: whoever else waits at its name is not spoken to. Raises ``HostError``.
     """
     try:
-        return netns.inside(netns.of_process(pid), lambda: _enter(pid, path))
+        return namespaces.inside(netns.of_process(pid), lambda: _enter(pid, path))
     except ConnectionRefusedError:
         return False
     except OSError as error:

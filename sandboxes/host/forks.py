@@ -99,9 +99,8 @@ class Forks:
                 log.exception("A ready slot could not be given a snapshot's files; one is made")
                 await self._pool.unmake(slot)
             else:
-                self._making.submit(
-                    os.close, slot.root
-                )  # its own disk ends then, which takes a while
+                # Its own disk ends then, which takes a while.
+                self._making.submit(os.close, slot.root)
                 return filled
         return await in_thread(self._making, partial(self._maker.make, shape, fork))
 

@@ -25,7 +25,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sandboxes.host import firewall, netns
+from sandboxes.host import firewall, namespaces, netns
 
 Result = TypeVar("Result")
 
@@ -224,7 +224,7 @@ async def _within(pid: int, script: str) -> None:
         netns.disable_ipv6()
         _checked(["ip", "-batch", "-"], script)
 
-    await _in_thread(lambda: netns.inside(netns.of_process(pid), work))
+    await _in_thread(lambda: namespaces.inside(netns.of_process(pid), work))
 
 
 def _address_peer(address: IPv4Address, gateway: IPv4Address) -> str:

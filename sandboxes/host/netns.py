@@ -1,4 +1,4 @@
-"""Work inside another network namespace, without a process of this host ever living there."""
+"""What is set in another network namespace, by work that runs in there (``namespaces``)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,6 @@ import socket
 import struct
 from contextlib import suppress
 from pathlib import Path
-
-from sandboxes.host import namespaces
-
-inside = namespaces.inside
 
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _BACKLOG = 128

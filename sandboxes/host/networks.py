@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol, get_args
 
-from sandboxes.host import netns
+from sandboxes.host import namespaces, netns
 from sandboxes.host.agent import callers
 from sandboxes.host.egress.client import EgressClient
 from sandboxes.host.egress.policy import Policy
@@ -94,7 +94,7 @@ class Networks:
             await self._restrict(sandbox_id, door or Loopback(init_pid), policy or Policy())
         elif door is None:
             space = netns.of_process(init_pid)
-            await asyncio.to_thread(netns.inside, space, netns.raise_loopback)
+            await asyncio.to_thread(namespaces.inside, space, netns.raise_loopback)
         return Attachment(sandbox_id, mode)
 
     async def update(self, sandbox_id: str, policy: Policy) -> None:
@@ -109,7 +109,7 @@ class Networks:
         left = f"dport = {PROXY_PORT}" if mode == "restricted" else "not dst 127.0.0.0/8"
         command = ["ss", "--no-header", "--tcp", "--ipv4", "--kill", *left.split()]
         space = netns.of_process(init_pid)
-        await asyncio.to_thread(netns.inside, space, partial(_run, command))
+        await asyncio.to_thread(namespaces.inside, space, partial(_run, command))
 
     async def detach(self, sandbox_id: str) -> None:
         """Take it all away; every connection has been reported on return. Idempotent."""
@@ -152,7 +152,7 @@ class Loopback:
     pid: int
 
     def listen(self) -> socket.socket:
-        return netns.inside(netns.of_process(self.pid), _listener)
+        return namespaces.inside(netns.of_process(self.pid), _listener)
 
 
 @dataclass(frozen=True, slots=True)

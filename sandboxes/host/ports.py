@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from sandboxes.host import netns, process
+from sandboxes.host import namespaces, netns, process
 from sandboxes.host.agent import questions
 from sandboxes.host.agent.reach import reach
 from sandboxes.host.calls import Call
@@ -145,7 +145,7 @@ def _table(slot: Slot, name: str) -> list[str]:
 def _socket_in(slot: Slot, family: socket.AddressFamily) -> socket.socket:
     """Raises ``OSError``, also when the sandbox ended and its process id may be another's."""
     make = partial(socket.socket, family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    sock = netns.inside(netns.of_process(slot.identity.pid), make)
+    sock = namespaces.inside(netns.of_process(slot.identity.pid), make)
     if process.ended(slot.pidfd):
         sock.close()
         raise ProcessLookupError("the sandbox has ended")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sandboxes.host import netns
+from sandboxes.host import namespaces, netns
 from sandboxes.host.egress.client import EgressClient
 from sandboxes.host.egress.policy import Policy
 from sandboxes.host.nat import Nat, NatError
@@ -306,8 +306,8 @@ def test_resolvers_on_the_loopback_are_not_passed_on(world: World) -> None:
 
 def test_work_inside_a_namespace_stays_there_and_errors_come_out(world: World) -> None:
     space = world.space()
-    netns.inside(netns.of_process(space.pid), netns.raise_loopback)
+    namespaces.inside(netns.of_process(space.pid), netns.raise_loopback)
     with pytest.raises(OSError, match="unreachable"):
         space.inside(lambda: socket.create_connection(("203.0.113.10", 443), 1))
     with pytest.raises(FileNotFoundError):
-        netns.inside(Path("/proc/nothing/ns/net"), netns.raise_loopback)
+        namespaces.inside(Path("/proc/nothing/ns/net"), netns.raise_loopback)

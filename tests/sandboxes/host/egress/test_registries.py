@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sandboxes.host import netns
+from sandboxes.host import namespaces, netns
 from sandboxes.host.egress import registries
 from sandboxes.host.egress.client import EgressClient
 from sandboxes.host.egress.policy import Policy, Rule
@@ -119,7 +119,7 @@ async def test_a_package_is_fetched_with_no_set_up_but_the_environment(space: Sp
 
 def fetch_package(space: Space, folder: Path, environment: dict[str, str]) -> None:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir"]
-    done = netns.inside(
+    done = namespaces.inside(
         netns.of_process(space.pid),
         lambda: subprocess.run(
             [*command, "--dest", str(folder), "iniconfig"],
@@ -137,7 +137,7 @@ def fetch_package(space: Space, folder: Path, environment: dict[str, str]) -> No
 def fetch_plain(space: Space, rule: Rule, environment: dict[str, str]) -> None:
     """Any answer of the registry itself will do; the proxy's own names its reason."""
     url = f"http://{rule.domain}:{rule.http_ports[0]}/"
-    done = netns.inside(
+    done = namespaces.inside(
         netns.of_process(space.pid),
         lambda: subprocess.run(
             ["curl", "-sS", "-i", "-m", "30", url],

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from sandboxes.host import netns
+from sandboxes.host import namespaces, netns
 
 Result = TypeVar("Result")
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -61,7 +61,7 @@ class Space:
         return self.process.pid
 
     def inside(self, work: Callable[[], Result]) -> Result:
-        return netns.inside(netns.of_process(self.pid), work)
+        return namespaces.inside(netns.of_process(self.pid), work)
 
     def run(self, *command: str, timeout: float = WAIT) -> subprocess.CompletedProcess[str]:
         return self.inside(

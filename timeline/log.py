@@ -56,6 +56,13 @@ if before <= shipped and shipped < first then
 end
 return {string.format('%.0f', shipped), string.format('%.0f', stored)}
 """
+_STORED_LUA: Final = """
+local held = redis.call('HGET', KEYS[1], 'stored')
+if ARGV[2] == '1' or tonumber(ARGV[1]) > tonumber(held or 0) then
+  redis.call('HSET', KEYS[1], 'stored', ARGV[1])
+end
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+"""
 _APPEND_SHA: Final = hashlib.sha1(APPEND_LUA.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -165,6 +172,18 @@ async def _evaluate(redis: Redis, batches: Sequence[Batch], floors: Sequence[int
             CURSOR_TTL_SECONDS,
         )
     return list(await pipe.execute(raise_on_error=False))
+
+
+def tell_stored(pipe: Any, *, sandbox_id: str, position: int, gap: bool) -> None:
+    """Tell the journal how far PostgreSQL has it.
+
+    What is told only grows: of two workers that hold a lease for a while, the one that was stopped
+    on the spot may come last with what was true long ago, and a journal told that would wait
+    for ever. Behind a ``gap`` the position counts as it is: a database that was put back to an
+    earlier state asks for what it lost, and what comes then is told again.
+    """
+    key = cursor_key(sandbox_id)
+    pipe.eval(_STORED_LUA, 1, key, position, int(gap), CURSOR_TTL_SECONDS)
 
 
 def is_cancelled() -> bool:

@@ -28,7 +28,7 @@ from timeline.events import now_us
 from timeline.indexing import index_later
 from timeline.leases import RENEW_SECONDS, Leases
 from timeline.live import poke, publish
-from timeline.log import CURSOR_TTL_SECONDS, cursor_key, shard_key
+from timeline.log import cursor_key, shard_key, tell_stored
 from timeline.observers import Observers
 from timeline.shards import GROUP, Entry, Shards
 from timeline.store import Stored, store
@@ -193,9 +193,8 @@ def _tell(redis: Redis, results: Sequence[Stored]) -> None:
             poke(pipe, sandbox_id=result.sandbox_id, head=result.head)
     if news := {result.sandbox_id for result in results if result.lines}:
         index_later(pipe, news)
-    for sandbox_id, position in {item.sandbox_id: item.position for item in results}.items():
-        pipe.hset(cursor_key(sandbox_id), "stored", position)
-        pipe.expire(cursor_key(sandbox_id), CURSOR_TTL_SECONDS)
+    for last in {item.sandbox_id: item for item in results}.values():
+        tell_stored(pipe, sandbox_id=last.sandbox_id, position=last.position, gap=last.gap)
     pipe.execute()
 
 

@@ -6,7 +6,16 @@ from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
 from tests.timeline.helpers import batch_of
-from timeline.log import Batch, Cursor, append, cursor_key, cursors, shard_key, shard_of
+from timeline.log import (
+    Batch,
+    Cursor,
+    append,
+    cursor_key,
+    cursors,
+    shard_key,
+    shard_of,
+    tell_stored,
+)
 
 
 async def ship(url: str, batch: Batch, *, floor: int = 0) -> Cursor:
@@ -87,3 +96,15 @@ async def test_it_says_how_far_the_tail_has_stored(
     async with AsyncRedis.from_url(hose_url) as client:
         assert await cursors(client, [sandbox_id, "sbx_unknown"]) == [Cursor(9, 4), Cursor(0, 0)]
     assert 0 < redis.ttl(cursor_key(sandbox_id)) <= 7 * 24 * 3600
+
+
+def test_a_worker_that_was_stopped_on_the_spot_takes_nothing_stored_back(
+    redis: Redis, sandbox_id: str
+) -> None:
+    def told(position: int, *, gap: bool = False) -> int:
+        tell_stored(redis, sandbox_id=sandbox_id, position=position, gap=gap)
+        return int(cast(bytes, redis.hget(cursor_key(sandbox_id), "stored")))
+
+    assert [told(position) for position in (9, 4, 10)] == [9, 9, 10]
+    assert 0 < redis.ttl(cursor_key(sandbox_id)) <= 7 * 24 * 3600
+    assert told(4, gap=True) == 4, "a database that was put back asks again"

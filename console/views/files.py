@@ -73,9 +73,18 @@ def files(request: HttpRequest, principal: Principal, sandbox_id: str) -> HttpRe
         context = {**_base(sandbox, path), "trouble": str(error)}
         status = 409
     context["ask"] = request.GET.get("ask", "")
-    if not _is_part(request) and "trouble" not in context:
-        context["tree"] = file_pages.tree(principal=principal, sandbox_id=sandbox.id, path=path)
+    if "trouble" not in context:
+        context |= _tree(request, principal, sandbox, path)
     return _answer(request, context, status=status)
+
+
+def _tree(
+    request: HttpRequest, principal: Principal, sandbox: Sandbox, path: str
+) -> dict[str, Any]:
+    """What stands beside the pane of a whole page."""
+    if _is_part(request):
+        return {}
+    return {"tree": file_pages.tree(principal=principal, sandbox_id=sandbox.id, path=path)}
 
 
 def _base(sandbox: Sandbox, path: str) -> dict[str, Any]:
@@ -316,7 +325,8 @@ def edit(request: HttpRequest, principal: Principal, sandbox_id: str) -> HttpRes
     context = {**_base(sandbox, path), "editing": True}
     with refusals() as refusal:
         if request.method != "POST":
-            return _answer(request, {**context, **_field(principal, sandbox.id, path)})
+            context |= _field(principal, sandbox.id, path)
+            return _answer(request, context | _tree(request, principal, sandbox, path))
         return _save(request, principal, sandbox, path)
     if request.method == "POST":  # what was typed is not lost
         typed = {"text": request.POST.get("content", ""), "wrong": refusal.message}

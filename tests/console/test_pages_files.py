@@ -124,6 +124,8 @@ def test_files_are_walked_shown_edited_and_kept_in_order(
     field = pane.get_by_role("textbox")
     expect(field).to_be_focused()
     expect(field).to_have_value(CODE)
+    page.reload()
+    expect(tree.locator("[aria-selected]")).to_have_text("area.py")
     field.fill(CODE.replace("3 *", "3.2 *"))
     expect(pane.get_by_text("Not saved yet")).to_be_visible()
     page.keyboard.press("Control+s")

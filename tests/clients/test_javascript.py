@@ -103,6 +103,18 @@ def test_files_and_streams_are_exact(scripts: Scripts) -> None:
     ]
 
 
+def test_metrics_are_told_now_since_a_moment_and_after_the_end(scripts: Scripts) -> None:
+    assert scripts.run((SCRIPTS / "metrics.mjs").read_text()) == [
+        "true running true 9",
+        "1 number number",
+        "1073741824 true true",
+        "true number true",
+        "true",
+        "terminated null null 0",
+        "true true",
+    ]
+
+
 def test_what_goes_wrong_has_a_class_of_its_own(scripts: Scripts, account: Cast) -> None:
     reader = account.mint(scopes=["sandboxes:read"]).text
     assert scripts.run((SCRIPTS / "errors.mjs").read_text(), READER=reader) == [

@@ -3,6 +3,7 @@ import { fromBase64 } from "./bytes.js";
 import { defaultClient } from "./client.js";
 import { ConnectionError, errorOf, FleetFull } from "./errors.js";
 import { Files } from "./files.js";
+import { camel, inWords } from "./names.js";
 
 /** @typedef {import("./client.js").OrkestrClient} OrkestrClient */
 /** @typedef {"starting" | "running" | "pausing" | "paused" | "resuming" | "terminated" | "failed"} SandboxStatus */
@@ -63,29 +64,29 @@ import { Files } from "./files.js";
  * @property {number | null} maxRunningLifetimeSeconds
  */
 
+/**
+ * One second of the last minute. Percents are of the sandbox's size.
+ * @typedef {{t: Date, cpuPercent: number, memBytes: number}} SandboxMetricsSample
+ */
+
+/**
+ * CPU and memory as they are now, over the last minute (oldest first) and over the whole life.
+ * What is of now is null, and there are no samples, while it is starting, paused or over.
+ * @typedef {object} SandboxMetrics
+ * @property {string} sandboxId
+ * @property {SandboxStatus} sandboxStatus
+ * @property {Date} asOf
+ * @property {number} sampleIntervalSeconds asking more often tells nothing new
+ * @property {number} windowSeconds
+ * @property {{cores: number, usageCores: number | null, usagePercent: number | null}} cpu
+ * @property {{limitBytes: number, usageBytes: number | null, usagePercent: number | null}} memory
+ * @property {{cpuSeconds: number, gbSeconds: number}} lifetime
+ * @property {SandboxMetricsSample[]} samples
+ */
+
 /** Answers of a buffered command come within this time; a longer one is listened to meanwhile. */
 const BUFFERED_SECONDS = 240;
 const RETRY_SECONDS = 1;
-
-/**
- * What `create` takes, and how the API calls it.
- * @type {Record<string, string>}
- */
-const OPTIONS = {
-  template: "template",
-  snapshot: "snapshot",
-  size: "size",
-  network: "network",
-  allowDomains: "allow_domains",
-  timeoutSeconds: "timeout_seconds",
-  onTimeout: "on_timeout",
-  autoResume: "auto_resume",
-  previewAuth: "preview_auth",
-  env: "env",
-  metadata: "metadata",
-  region: "region",
-  volume: "volume",
-};
 
 /** One sandbox, as it was when the server last told of it; `refresh` asks again. */
 export class Sandbox {
@@ -312,6 +313,19 @@ export class Sandbox {
   }
 
   /**
+   * What it uses, now and over its life; also of one that is paused or over. With `since`, only samples after that second.
+   * @param {{since?: Date}} [options]
+   * @returns {Promise<SandboxMetrics>}
+   */
+  async metrics({ since } = {}) {
+    const query = { since: since && Math.floor(since.getTime() / 1000) };
+    const told = camel(await this.#client.request("GET", `${address(this.id)}/metrics`, { query }));
+    const { asOfUnix: _, samples, ...rest } = told;
+    const read = (/** @type {any} */ sample) => ({ ...sample, t: new Date(sample.t) });
+    return { ...rest, asOf: new Date(told.asOf), samples: samples.map(read) };
+  }
+
+  /**
    * The address under which a browser sees a port of it.
    * @param {number} port
    * @returns {Promise<string>}
@@ -347,21 +361,6 @@ function address(id) {
 }
 
 /**
- * The body of a create. Throws `TypeError` for an option that there is not: left out, a misspelt limit would not hold.
- * @param {Record<string, any>} wanted
- */
-function inWords(wanted) {
-  const unknown = Object.keys(wanted).find((name) => !Object.hasOwn(OPTIONS, name));
-  if (unknown === "apiKey" || unknown === "baseUrl") {
-    throw new TypeError(`Give ${unknown} to a client, and the client to this: { client: new OrkestrClient({ ${unknown}: … }) }.`);
-  }
-  if (unknown !== undefined) {
-    throw new TypeError(`There is no option ${unknown}; it takes ${Object.keys(OPTIONS).join(", ")}, client and retryMaxSeconds.`);
-  }
-  return Object.fromEntries(Object.entries(wanted).map(([name, value]) => [OPTIONS[name], value]));
-}
-
-/**
  * @param {string} command
  * @param {Omit<ExecOptions, "signal">} options
  */
@@ -388,19 +387,4 @@ async function patiently(action, seconds) {
       await new Promise((resolve) => globalThis.setTimeout(resolve, wait));
     }
   }
-}
-
-/**
- * snake_case names of an answer as camelCase, all the way down.
- * @param {any} value
- * @returns {any}
- */
-function camel(value) {
-  if (Array.isArray(value)) return value.map(camel);
-  if (value === null || typeof value !== "object") return value;
-  const named = Object.entries(value).map(([name, inner]) => [
-    name.replace(/_([a-z])/g, (_, letter) => letter.toUpperCase()),
-    camel(inner),
-  ]);
-  return Object.fromEntries(named);
 }

@@ -102,6 +102,36 @@ export type SandboxLimits = {
     trialCreditUsedEur: number;
     maxRunningLifetimeSeconds: number | null;
 };
+export type SandboxMetricsSample = {
+    t: Date;
+    cpuPercent: number;
+    memBytes: number;
+};
+export type SandboxMetrics = {
+    sandboxId: string;
+    sandboxStatus: SandboxStatus;
+    asOf: Date;
+    /**
+     * asking more often tells nothing new
+     */
+    sampleIntervalSeconds: number;
+    windowSeconds: number;
+    cpu: {
+        cores: number;
+        usageCores: number | null;
+        usagePercent: number | null;
+    };
+    memory: {
+        limitBytes: number;
+        usageBytes: number | null;
+        usagePercent: number | null;
+    };
+    lifetime: {
+        cpuSeconds: number;
+        gbSeconds: number;
+    };
+    samples: SandboxMetricsSample[];
+};
 /** One sandbox, as it was when the server last told of it; `refresh` asks again. */
 export declare class Sandbox {
     #private;
@@ -211,6 +241,14 @@ export declare class Sandbox {
      * @returns {Promise<void>}
      */
     setTimeout(timeoutSeconds: number): Promise<void>;
+    /**
+     * What it uses, now and over its life; also of one that is paused or over. With `since`, only samples after that second.
+     * @param {{since?: Date}} [options]
+     * @returns {Promise<SandboxMetrics>}
+     */
+    metrics({ since }?: {
+        since?: Date;
+    }): Promise<SandboxMetrics>;
     /**
      * The address under which a browser sees a port of it.
      * @param {number} port

@@ -182,6 +182,30 @@ def test_others_watch_and_take_over(
     assert (acts.get().actor["name"], acts.get().target) == ("Owner", sandbox.id)
 
 
+def test_ones_own_other_window_is_not_somebody_else(
+    page: Page, account: Cast, sandbox: Sandbox
+) -> None:
+    open_terminal(page, account.operator, sandbox.id)
+    other = page.context.new_page()
+    other.goto(page.url)
+    driver, watching = (other.locator(f"[data-part={part}]") for part in ("driver", "watching"))
+    expect(driver).to_have_text("You drive in another window", timeout=20 * SECONDS)
+    for each in (page, other):
+        expect(each.locator("[data-part=watching]")).to_have_text("only you here, in 2 windows")
+    other.get_by_role("button", name="Drive here").click()
+    drives(other)
+    expect(page.locator("[data-part=driver]")).to_have_text("You drive in another window")
+    expect(page.locator(".notice")).to_contain_text("This one goes on watching.")
+    type_line(other, "echo fr''om-the-other")
+    shows(page, "from-the-other")
+    page.close()
+    expect(watching).to_have_text("only you here")
+    other.get_by_role("link", name="Timeline").click()
+    taken = other.locator("[data-kind='terminal.taken']")
+    expect(taken).to_contain_text("Operator took over a terminal")
+    expect(taken).not_to_contain_text("from Operator")
+
+
 def test_a_viewer_watches_and_a_lowered_role_stops_typing_within_a_second(
     page: Page, second: Page, account: Cast, sandbox: Sandbox
 ) -> None:

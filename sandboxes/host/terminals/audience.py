@@ -165,11 +165,16 @@ class Audience:
         return list(dict.fromkeys(watcher.actor.name for watcher in self.watchers))
 
     @property
-    def driver_name(self) -> str:
-        """Of who drives, or of who just left and may come back; empty when nobody does."""
+    def driving(self) -> Actor | None:
+        """Who drives, or who just left and may come back; None when nobody does."""
         if self.driver is not None:
-            return self.driver.actor.name
-        return self._held.actor.name if self._held and self._is_held() else ""
+            return self.driver.actor
+        return self._held.actor if self._held and self._is_held() else None
+
+    @property
+    def driver_name(self) -> str:
+        """Of who is ``driving``; empty when nobody does."""
+        return self.driving.name if self.driving else ""
 
     def hold(self, visitor: Visitor | None) -> None:
         """Keeps the wheel for somebody who has gone away; any page of theirs has it back."""
@@ -218,12 +223,14 @@ class Audience:
     def tell_people(self) -> None:
         """Who drives and who watches, to each as it concerns them."""
         people = [{"name": each.actor.name, "id": each.actor.id} for each in self.watchers]
+        driving = self.driving
         for watcher in self.watchers:
             watcher.tell(
                 "people",
-                driver=self.driver_name,
+                driver=driving.name if driving else "",
                 away=self.driver is None,
                 you=watcher is self.driver,
+                yours=driving is not None and driving.id == watcher.actor.id,
                 watching=people,
             )
 

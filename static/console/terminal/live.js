@@ -20,7 +20,7 @@ function seat() {
 }
 
 export function live(root, part, { terminal, room }) {
-  const state = { link: "connecting", drives: false, mayDrive: root.dataset.mayDrive === "true", status: root.dataset.status, wakes: false, ended: null, size: null };
+  const state = { link: "connecting", drives: false, yours: false, mayDrive: root.dataset.mayDrive === "true", status: root.dataset.status, wakes: false, ended: null, size: null };
   const socket = new Socket(`${root.dataset.socket}?seat=${seat()}`, { word, bytes, state: linked });
   const encoder = new TextEncoder();
 
@@ -88,20 +88,34 @@ export function live(root, part, { terminal, room }) {
 
   // --- who drives ------------------------------------------------------------------------------
 
-  function people({ driver, away, you, watching }) {
+  /** Whose hand is on the wheel, as this page's reader would say it. */
+  function wheel({ driver, away, you, yours }) {
+    if (you) return "You drive";
+    if (yours) return away ? "You drove in a window that is gone" : "You drive in another window";
+    return driver ? `${driver} drives${away ? ", away" : ""}` : "Nobody drives";
+  }
+
+  /** How many people are here: one person's windows are one. */
+  function company(watching) {
+    const people = new Set(watching.map(({ id }) => id)).size;
+    if (people > 1) return `${people} here`;
+    return watching.length > 1 ? `only you here, in ${watching.length} windows` : "only you here";
+  }
+
+  function people(told) {
+    const { driver, you, yours, watching } = told;
     const gained = you && !state.drives;
     const lost = !you && state.drives;
-    state.drives = you;
+    Object.assign(state, { drives: you, yours: yours && !you });
     if (!you) socket.forget();
-    part("driver").textContent = you ? "You drive" : driver ? `${driver} drives${away ? ", away" : ""}` : "Nobody drives";
+    part("driver").textContent = wheel(told);
     part("driver").closest(".term-wheel").dataset.you = you;
-    const names = [...new Set(watching.map(({ name }) => name))];
-    part("watching").textContent = watching.length === 1 ? "only you here" : `${watching.length} here`;
-    part("watching").title = names.join(", ");
+    part("watching").textContent = company(watching);
+    part("watching").title = [...new Set(watching.map(({ name }) => name))].join(", ");
     if (gained) fits({ focus: true });
     if (lost) {
       shrinkTo(terminal, room, state.size ?? { rows: terminal.rows, columns: terminal.cols });
-      say(`${driver || "Somebody"} drives now. You go on watching.`, "info");
+      say(yours ? "You drive in another window now. This one goes on watching." : `${driver || "Somebody"} drives now. You go on watching.`, "info");
     }
   }
 
@@ -184,6 +198,7 @@ export function live(root, part, { terminal, room }) {
     root.dataset.link = state.ended ? "over" : state.link;
     part("link").textContent = WORDS[root.dataset.link] ?? "Closed";
     part("take").hidden = !state.mayDrive || state.drives || state.link !== "open" || Boolean(state.ended);
+    part("take").textContent = state.yours ? "Drive here" : "Take over";
     part("viewer").hidden = state.mayDrive || Boolean(state.ended);
     terminal.options.disableStdin = !state.mayDrive || Boolean(state.ended);
     root.dataset.drives = state.drives;

@@ -93,7 +93,7 @@ async def test_one_drives_and_others_watch_until_one_of_them_takes_over(
         await ann.sees("first")
         async with visit(client, sandbox.id, terminal, BEN) as ben:
             await ben.sees("first")
-            await ben.hears("people", driver="Ann", you=False)
+            await ben.hears("people", driver="Ann", you=False, yours=False)
             await ben.line("echo not''me")
             await ben.attendance.take_over()
             await ben.hears("people", driver="Ben", you=True)
@@ -125,7 +125,9 @@ async def test_the_same_page_has_its_place_back_and_no_other_takes_it(
     async with visit(client, sandbox.id, terminal, BEN, seat="left") as ben:
         await ben.hears("people", driver="Ann", away=True, you=False)
         async with visit(client, sandbox.id, terminal, seat="left") as ann:
-            await ann.hears("people", driver="Ann", away=False, you=True)
+            await ann.hears("people", driver="Ann", away=False, you=True, yours=True)
+            async with visit(client, sandbox.id, terminal, seat="right") as beside:
+                await beside.hears("people", driver="Ann", you=False, yours=True)
     assert told(sandbox, "taken") == []
 
 

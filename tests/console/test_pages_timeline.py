@@ -325,6 +325,21 @@ def test_search_goes_through_the_whole_run_and_leads_to_the_place(
     expect(card(page, "part0")).to_be_attached()
 
 
+def test_a_place_whose_rows_fill_no_screen_is_filled_with_what_follows(
+    page: Page, account: Cast, sandbox_client: OrkestrClient
+) -> None:
+    sandbox = _box(sandbox_client)
+    _fill(sandbox.id, lines=900, name="long")
+    for number in range(3):
+        _fill(sandbox.id, lines=300, name=f"next{number}")
+    _fill(sandbox.id, lines=900, name="last")
+    open_timeline(page, account.viewer, sandbox.id)
+    page.goto(f"/sandboxes/{sandbox.id}/#e3")
+    expect(card(page, "long")).to_have_attribute("data-linked", "")
+    expect(card(page, "next0")).to_be_visible()
+    expect(page.locator("#timeline")).to_have_attribute("data-live", "held")
+
+
 def test_it_narrows_to_who_did_it_also_to_people_who_come_later(
     page: Page, account: Cast, sandbox_client: OrkestrClient
 ) -> None:

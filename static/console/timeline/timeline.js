@@ -156,7 +156,8 @@ async function load(pages, from, use) {
     root.toggleAttribute("data-loading", false);
     paintEnds();
     // What comes in moves nothing, so nobody scrolls: go on until the screen is filled.
-    if (rows.size <= FILL || view.above < 0) requestAnimationFrame(edges);
+    const isShort = list.offsetHeight < scroller.clientHeight;
+    if (rows.size <= FILL || view.above < 0 || isShort) requestAnimationFrame(edges);
   }
 }
 
@@ -183,7 +184,7 @@ function newer() {
 }
 
 function edges() {
-  if (view.above < NEAR_EDGE) older();
+  if (view.above < NEAR_EDGE && rows.head > 1) older();
   else if (scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR_EDGE) newer();
 }
 let turn = 0; // of pages that replace all rows, the last one asked for counts
@@ -296,7 +297,8 @@ function point(seq) {
   for (const old of list.querySelectorAll("[data-linked]")) delete old.dataset.linked;
   row.dataset.linked = "";
   choose(row.closest(".tl-rows > *"), { focus: false });
-  return view.show(row);
+  view.show(row);
+  return edges(); // a few rows fill no screen, and then nobody can scroll
 }
 
 async function open(card) {

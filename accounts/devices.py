@@ -9,8 +9,10 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
+from accounts.crowds import most_crowded
 from accounts.errors import Invalid
 from accounts.models import DeviceLogin
 from accounts.origin import Origin
@@ -22,15 +24,17 @@ from accounts.tokens import keyed_digest
 LIFETIME: Final = timedelta(minutes=10)
 INTERVAL_SECONDS: Final = 2
 REQUESTS: Final = 20
-"""Of one network in ``LIFETIME``, and fifty times as many of all addresses together."""
-_KEPT: Final = timedelta(days=1)
+"""Of one network in ``LIFETIME``."""
+WAITING: Final = 5000
+"""Of all networks together. One more takes the place of another, as ``accounts.crowds`` chooses."""
+_KEPT: Final = timedelta(hours=1)
 # Without vowels no word comes about, and none of these is taken for another.
 _LETTERS: Final = "BCDFGHJKLMNPQRSTVWXZ"
 _NAME: Final = 100
 
 
 class TooMany(Exception):  # noqa: N818 - reads as what it says
-    """So many ask to be signed in that others have to wait."""
+    """So many of one network ask to be signed in that its next ones have to wait."""
 
 
 class NotYet(Exception):  # noqa: N818 - reads as what it says
@@ -59,7 +63,7 @@ def device_start(*, client_name: str, origin: Origin) -> Started:
     DeviceLogin.objects.filter(expires_at__lt=now - _KEPT).delete()
     recent = DeviceLogin.objects.filter(created_at__gt=now - LIFETIME)
     where = {"address__within": origin.network} if origin.address else {"address": None}
-    if recent.filter(**where).count() >= REQUESTS or recent.count() >= 50 * REQUESTS:
+    if recent.filter(**where).count() >= REQUESTS:
         raise TooMany("Too many logins were begun; finish one of them, or wait ten minutes.")
     device_code = secrets.token_urlsafe(32)
     login = DeviceLogin.objects.create(
@@ -70,14 +74,28 @@ def device_start(*, client_name: str, origin: Origin) -> Started:
         user_agent=origin.user_agent,
         expires_at=now + LIFETIME,
     )
+    _make_room(now)
     return Started(login, device_code)
+
+
+def _waiting(now: datetime) -> QuerySet[DeviceLogin]:
+    return DeviceLogin.objects.filter(answered_at=None, expires_at__gt=now)
+
+
+def _make_room(now: datetime) -> None:
+    """Nobody is refused for what strangers began: theirs go, as they are the crowd."""
+    waiting = _waiting(now)
+    over = waiting.count() - WAITING
+    if over > 0:
+        # By their ids, and only while nobody has answered them.
+        ids = list(most_crowded(waiting).values_list("id", flat=True)[:over])
+        DeviceLogin.objects.filter(id__in=ids, answered_at=None).delete()
 
 
 def device_of_code(text: str) -> DeviceLogin | None:
     """The request that waits for an answer under that code, however it was typed."""
     code = "".join(letter for letter in text.upper() if letter in _LETTERS)
-    waiting = DeviceLogin.objects.filter(answered_at=None, expires_at__gt=timezone.now())
-    return waiting.filter(user_code=code).first()
+    return _waiting(timezone.now()).filter(user_code=code).first()
 
 
 @transaction.atomic

@@ -28,8 +28,6 @@ class Origin:
             return self.address
         if isinstance(address, ipaddress.IPv4Address):
             return self.address
-        if address.ipv4_mapped:
-            return str(address.ipv4_mapped)
         return str(ipaddress.ip_network((address, 64), strict=False))
 
 
@@ -43,7 +41,16 @@ def origin_of(request: HttpRequest | None) -> Origin:
 
 def origin(address: str, user_agent: str) -> Origin:
     """The same, for what is served without a ``HttpRequest``."""
-    return Origin(address, user_agent.replace("\x00", "")[:AGENT_LENGTH])
+    return Origin(_plain(address), user_agent.replace("\x00", "")[:AGENT_LENGTH])
+
+
+def _plain(address: str) -> str:
+    """A caller over IPv4 is the same one where the socket takes both and writes ``::ffff:…``."""
+    try:
+        mapped = ipaddress.IPv6Address(address).ipv4_mapped
+    except ValueError:
+        return address
+    return str(mapped) if mapped else address
 
 
 def origin_of_scope(scope: Mapping[str, Any]) -> Origin:

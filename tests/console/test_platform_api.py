@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import timedelta
 from typing import Any
 
@@ -9,9 +10,16 @@ import httpx
 import pytest
 from django.utils import timezone
 
-from accounts.devices import REQUESTS, device_approve, device_refuse, device_start
+from accounts.devices import (
+    LIFETIME,
+    REQUESTS,
+    WAITING,
+    device_approve,
+    device_refuse,
+    device_start,
+)
 from accounts.models import DeviceLogin, Token
-from accounts.origin import Origin
+from accounts.origin import Origin, origin
 from accounts.policy import USUAL_SCOPES, Principal
 from accounts.services import audit_record, member_add
 from console.platform_api import api
@@ -92,6 +100,46 @@ def test_one_address_cannot_fill_the_list(stack: Stack) -> None:
     assert refused.headers["Retry-After"]
     assert start(address="192.0.2.8")[0].code
     DeviceLogin.objects.all().delete()
+
+
+def strangers(prefix: str, *, each: int = 1, count: int = WAITING) -> None:
+    """``count`` logins that wait, ``each`` of them from the same network below ``prefix``."""
+    rows = (
+        DeviceLogin(
+            digest=secrets.token_hex(32),
+            user_code=secrets.token_hex(4),
+            client_name="a stranger",
+            address=prefix.format(f"{number // each:x}"),
+            expires_at=timezone.now() + LIFETIME,
+        )
+        for number in range(count)
+    )
+    DeviceLogin.objects.bulk_create(rows)
+
+
+def test_a_strangers_flood_takes_no_login_from_anybody_else(stack: Stack, account: Cast) -> None:
+    DeviceLogin.objects.all().delete()
+    mine, code = start()
+    neighbour, _ = start(address="2001:db8:ffff::7")
+    strangers("2001:db8:{}::1", each=REQUESTS)
+    with httpx.Client(base_url=stack.url) as client:
+        answer = client.post("/api/auth/device/start", json={"client_name": "a colleague"})
+    assert answer.status_code == 200
+    for number in range(REQUESTS):
+        start(address=f"2001:db8:{number}:9::1")
+    waiting = DeviceLogin.objects.filter(answered_at=None)
+    assert waiting.count() == WAITING
+    assert waiting.filter(client_name="a colleague").exists()
+    assert waiting.filter(id=neighbour.id).exists(), "not even of one provider with them"
+    approve(mine, account.principal())
+    assert poll(stack, code)[0] == 200
+    DeviceLogin.objects.all().delete()
+
+
+def test_one_caller_has_one_address_however_the_socket_writes_it() -> None:
+    assert origin("::ffff:192.0.2.7", "").address == "192.0.2.7"
+    assert origin("::ffff:192.0.2.7", "").network == "192.0.2.7"
+    assert origin("2001:db8::7", "").network == "2001:db8::/64"
 
 
 @pytest.mark.parametrize("name", ["", " ", "x" * 101, "a\x07b", 5, None])

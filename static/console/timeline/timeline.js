@@ -187,7 +187,7 @@ function edges() {
   if (view.above < NEAR_EDGE && rows.head > 1) older();
   else if (scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR_EDGE) newer();
 }
-let turn = 0; // of pages that replace all rows, the last one asked for counts
+let turn = 0; // of pages that replace all rows, the last one asked for counts; it is over when they are there
 async function jump(before) {
   const mine = (turn += 1);
   root.toggleAttribute("data-loading", true);
@@ -203,6 +203,8 @@ async function jump(before) {
 }
 
 function replace(got) {
+  turn += 1; // what was asked for by the rows that go now is not wanted any more
+  root.toggleAttribute("data-loading", false);
   view.makeRoom(0);
   rows.clear();
   take(got.rows ?? parse(got.html), { found: true });

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -27,9 +27,12 @@ from timeline.events import LAST_SEQ
 
 
 def notes_context(principal: Principal, sandbox_id: str, *, removed: int = 0) -> dict[str, Any]:
-    """What the list is rendered from; ``removed`` is the note that can be restored at a click."""
+    """What the list is rendered from; ``removed`` is the note that can be restored at a click,
+    for as long as nobody has."""
     found = notes_of(sandbox_id=sandbox_id)
     may_write = allows(principal, Scope.SANDBOXES_WRITE)
+    if not may_write or any(note.seq == removed for note in found.notes):
+        removed = 0
     rows = [
         {
             "note": note,
@@ -47,8 +50,8 @@ def notes(request: HttpRequest, principal: Principal, sandbox_id: str) -> HttpRe
     """The list; a POST adds a note (on the event ``about``) or says ``note`` differently."""
     if request.method != "POST":
         require(principal, Scope.SANDBOXES_READ)
-        return _list(request, principal, sandbox_id)
-    text, note = request.POST.get("text", ""), _seq(request, "note")
+        return _list(request, principal, sandbox_id, removed=_seq(request.GET, "removed") or 0)
+    text, note = request.POST.get("text", ""), _seq(request.POST, "note")
     if note is not None:
         return _done(
             request,
@@ -56,7 +59,7 @@ def notes(request: HttpRequest, principal: Principal, sandbox_id: str) -> HttpRe
             sandbox_id,
             lambda: note_edit(principal=principal, sandbox_id=sandbox_id, seq=note, text=text),
         )
-    about = _seq(request, "about")
+    about = _seq(request.POST, "about")
     return _done(
         request,
         principal,
@@ -140,8 +143,8 @@ def _list(
     return render(request, "console/parts/notes_list.html", context)
 
 
-def _seq(request: HttpRequest, name: str) -> int | None:
-    text = request.POST.get(name, "")
+def _seq(fields: QueryDict, name: str) -> int | None:
+    text = fields.get(name, "")
     if not text:
         return None
     if not text.isascii() or not text.isdecimal() or int(text[:20]) > LAST_SEQ:

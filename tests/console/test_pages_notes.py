@@ -10,7 +10,7 @@ from orkestr._client import OrkestrClient
 from playwright.sync_api import Browser, Page, expect
 
 from accounts.models import AuditEntry
-from sandboxes.notes import notes_of
+from sandboxes.notes import event_pin, event_unpin, notes_of
 from tests.cast import Cast
 from tests.console.pages import card, open_timeline, shot, sign_in, watched
 from tests.stack import Stack
@@ -67,7 +67,12 @@ def test_people_write_and_pin_and_others_see_it_at_once(
         page.set_viewport_size({"width": 1280, "height": 720})
         page.get_by_role("button", name="Remove this note").click()
         expect(viewer.locator(".a-note")).to_have_count(0)
-        page.get_by_role("button", name="Undo").click()
+        undo = page.get_by_role("button", name="Undo")
+        expect(undo).to_be_visible()
+        for change, count in ((event_pin, 2), (event_unpin, 1)):  # the list comes anew
+            change(principal=account.principal(), sandbox_id=sandbox.id, seq=1)
+            expect(page.locator(".pins li")).to_have_count(count)
+        undo.click()
         expect(viewer.locator(".a-note-text")).to_have_text("settled")
 
         page.get_by_role("button", name="Unpin").first.click()
@@ -75,7 +80,7 @@ def test_people_write_and_pin_and_others_see_it_at_once(
         expect(card(viewer, "echo <b>loud</b>")).not_to_have_attribute("data-pinned", "")
     finally:
         other.close()
-    told = ["pinned", "added", "edited", "removed", "restored", "unpinned"]
+    told = ["pinned", "added", "edited", "removed", "pinned", "unpinned", "restored", "unpinned"]
     assert _kinds(sandbox.id) == [f"note.{kind}" for kind in told]
     assert complaints == []
 

@@ -1,4 +1,5 @@
 // What every page has: clocks, copy buttons, dialogs, messages, and a socket that comes back.
+import "./focus.js";
 import { exact, tick } from "./time.js";
 
 tick();

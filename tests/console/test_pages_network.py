@@ -46,7 +46,12 @@ def test_a_denied_domain_is_allowed_while_the_sandbox_runs(
     row = hosts.locator("tr[data-verdict='denied']")
     expect(row).to_contain_text("api.other.example.org:443")
     expect(row).to_contain_text("not on this sandbox's allowlist")
-    row.get_by_role("button", name="Allow api.other.example.org").click()
+    allow = row.get_by_role("button", name="Allow api.other.example.org")
+    allow.focus()
+    events_append(sandbox_id=sandbox.id, events=[connected("own.example.org")])
+    expect(hosts.locator("tr[data-verdict='allowed']")).to_be_visible()
+    expect(allow).to_be_focused()  # though the table was drawn anew
+    page.keyboard.press("Enter")
     asked = page.get_by_role("dialog", name="Allow api.other.example.org and all below it")
     asked.get_by_role("button", name="Allow").click()
     expect(page.locator(".notice")).to_contain_text("can be reached from now on")

@@ -1,7 +1,7 @@
 # Everything a newcomer and a developer type. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status backup restore demo test lint fmt lock frontend bench docs clean install-tests
+.PHONY: help up down status backup restore demo test lint fmt lock frontend bench docs clean install-tests templates tools
 
 # The system's own Python first: the servers' user can reach it wherever a home folder is closed.
 PYTHON ?= $(shell for each in /usr/bin/python3 python3.13 python3.12 python3.11 python3; do \
@@ -41,13 +41,16 @@ install-tests: ## what lint and tests need: packages of the distribution, of Pyt
 
 export ORKESTR_TEMPLATES_DIR ?= $(CURDIR)/var/templates
 
-test: install-tests ## all tests, against real servers, sandboxes and a browser; ARGS="tests/accounts -k policy" chooses
+templates: install-tests ## build the sandboxes' templates that are not there yet
 	$(BIN)/python -m sandboxes.host.images build --strict
+tools: install-tests ## fetch the runtimes that the distribution has only in later releases
 	$(BIN)/python -m sandboxes.host.tools fetch --strict
+
+test: templates tools ## all tests, against real servers, sandboxes and a browser; ARGS="tests/accounts -k policy" chooses
 	$(if $(ARGS),$(BIN)/pytest $(ARGS),$(MAKE) --no-print-directory --jobs 2 --keep-going test-first test-second)
 
 # Most tests wait for something, so two runs share the machine, each with servers and sandboxes of its own.
-FIRST = tests/accounts tests/docs tests/sandboxes/api tests/sandboxes/host tests/timeline
+FIRST = tests/sandboxes/api tests/sandboxes/host tests/timeline
 test-first:
 	$(BIN)/pytest -o cache_dir=.pytest_cache/first $(FIRST)
 test-second:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 from console.launch import checks, environment, leftovers, node, packages, venv
 from console.launch.layout import Options
@@ -31,7 +32,7 @@ def up(options: Options) -> int:
     line("\n  Orkestr console\n")
     _as_root_or_sudo()
     checks.machine(options)
-    install(options, lock="base.txt")
+    install(options)
     checks.readable(options.layout)
     _become_root(options, "run")
     raise AssertionError("unreachable")
@@ -45,7 +46,7 @@ def backup(options: Options) -> int:
 def restore(options: Options) -> int:
     """Becomes the stage that reads it; on a machine where nothing is installed yet, too."""
     _as_root_or_sudo()
-    install(options, lock="base.txt")
+    install(options)
     return _keep(options, "run-restore")
 
 
@@ -57,19 +58,26 @@ def _keep(options: Options, command: str) -> int:
     raise AssertionError("unreachable")
 
 
-def install(options: Options, *, lock: str) -> None:
-    """Distribution and Python packages; ``dev.txt`` brings what tests need besides."""
-    wanted = packages.to_run() + (packages.to_test() if lock == "dev.txt" else [])
+def install(options: Options) -> None:
+    """Distribution and Python packages that an instance needs to run."""
     logs = options.layout.root / "var" / "log"
-    packages.install(wanted, log=logs / "apt.log")
-    venv.make(options.layout, lock=lock, log=logs / "pip.log")
+    packages.install(packages.to_run(), log=logs / "apt.log")
+    venv.make(options.layout, lock="base.txt", log=logs / "pip.log")
 
 
 def install_tests(options: Options) -> int:
-    """What lint, tests and the front end need."""
+    """What lint, tests and the front end need; pip and npm work beside each other."""
     _as_root_or_sudo()
-    install(options, lock="dev.txt")
-    node.install(options.layout, log=options.layout.root / "var" / "log" / "npm.log")
+    layout = options.layout
+    logs = layout.root / "var" / "log"
+    packages.install(packages.to_run() + packages.to_test(), log=logs / "apt.log")
+    with ThreadPoolExecutor() as threads:
+        begun = [
+            threads.submit(venv.make, layout, lock="dev.txt", log=logs / "pip.log"),
+            threads.submit(node.install, layout, log=logs / "npm.log"),
+        ]
+    for each in begun:
+        each.result()
     return 0
 
 

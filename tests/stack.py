@@ -30,6 +30,8 @@ _PREFIX = "orkestr-test-"
 _OWNER = "tests"
 _RESTART_SECONDS = 60
 _SERVERS = ("postgres", "valkey")
+# What a killed process has written stays written; only a machine that goes down would lose it.
+_UNSYNCED = "fsync = off\nfull_page_writes = off\n"
 
 
 class Servers:
@@ -53,8 +55,8 @@ class Servers:
         )
         second.service_user()
         servers.make_folders(self.layout)
-        # Sandboxes made ahead are for speed; two a size keep the machine free for the tests.
-        os.environ.setdefault("ORKESTR_READY_SANDBOXES", "2")
+        # Sandboxes made ahead are for speed; one a size keeps the machine free for the tests.
+        os.environ.setdefault("ORKESTR_READY_SANDBOXES", "1")
         # A webhook that is tried again, or waits for an answer, does so in less than a test's time.
         os.environ.setdefault("ORKESTR_WEBHOOK_RETRY_SECONDS", "0.3")
         os.environ.setdefault("ORKESTR_WEBHOOK_TIMEOUT_SECONDS", "5")
@@ -82,6 +84,9 @@ class Servers:
     def _start_servers(self) -> None:
         env = environment.of_host(self.options)
         servers.prepare_postgres(self.layout)
+        own = self.layout.postgres / "own.conf"
+        own.write_text(_UNSYNCED)
+        own.chmod(0o644)
         for part in (parts.postgres(self.layout, env), parts.valkey(self.layout, env)):
             self.parts[part.name] = part
             self.supervisor.start(part)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import pytest
@@ -20,6 +20,8 @@ from tests.console.route_rules import RULES, routes
 from tests.console.test_scope_matrix import address, made_for
 from tests.node import MODULES
 from tests.stack import Stack
+
+ColorScheme = Literal["light", "dark"]
 
 ROUTES = [each for each in routes() if each not in RULES or RULES[each].get is not None]
 #: Each is tried as it is, besides every page of the route table: its name, who looks, the address.
@@ -47,14 +49,20 @@ ODD = {
         )
     },
 }
-#: How each page is looked at: the colours, and how wide the window is.
-LOOKS = (("light", 1280), ("dark", 1280), ("light", 390))
+#: How each page is looked at: the colours, how wide the window is, and by which rules (all).
+#: Between light and dark nothing but colours differs.
+LOOKS: tuple[tuple[ColorScheme, int, list[str]], ...] = (
+    ("light", 1280, []),
+    ("dark", 1280, ["color-contrast", "link-in-text-block"]),
+    ("light", 390, []),
+)
 #: What Django's own pages have and we do not change.
 _DJANGO_OWN = {
     "aria-prohibited-attr": "the help beside a choice of many, written by Django's own script",
 }
-_RUN = """async () => {
-  const found = await axe.run(document, {resultTypes: ['violations']});
+_RUN = """async (rules) => {
+  const only = rules.length ? {runOnly: rules} : {};
+  const found = await axe.run(document, {resultTypes: ['violations'], ...only});
   return found.violations
     .filter(one => ['serious', 'critical'].includes(one.impact))
     .map(one => one.id + ': ' + one.nodes.slice(0, 4).map(node => node.html.slice(0, 160) + ' | ' +
@@ -98,10 +106,11 @@ class Room:
         self.page.goto(self.stack.url + path, wait_until="load")
         self.page.evaluate(_STYLE, _STILL)
         self.page.evaluate(_axe())
-        for scheme, width in LOOKS:
+        for scheme, width, rules in LOOKS:
             self.page.set_viewport_size({"width": width, "height": 844})
-            self.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-            if wrong := [one for one in self.page.evaluate(_RUN) if not _is_djangos(path, one)]:
+            self.page.emulate_media(color_scheme=scheme)
+            said = self.page.evaluate(_RUN, rules)
+            if wrong := [one for one in said if not _is_djangos(path, one)]:
                 found[f"{scheme}, {width} wide"] = wrong
         shot(self.page, "page" + _ODD_SIGNS.sub("-", path)[:60])
         return found

@@ -8,6 +8,7 @@ import signal
 import socket
 import stat
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,8 +54,28 @@ class Instance:
 
 @pytest.fixture
 def instance(open_path: Path) -> Iterator[Instance]:
+    """On an empty folder."""
+    yield from _instance(open_path)
+
+
+@pytest.fixture(scope="module")
+def _kept() -> Iterator[Instance]:
+    with tempfile.TemporaryDirectory(prefix="orkestr-open-") as folder:
+        Path(folder).chmod(0o755)
+        yield from _instance(Path(folder).resolve())
+
+
+@pytest.fixture
+def kept(_kept: Instance) -> Iterator[Instance]:
+    """On a folder that tests of this module have one after another, each from a standstill."""
+    yield _kept
+    if _kept.living():
+        _kept.make("down")
+
+
+def _instance(folder: Path) -> Iterator[Instance]:
     port = free_port()
-    own = {"DATA": str(open_path / "var"), "PORT": str(port), "ORKESTR_READY_SANDBOXES": "1"}
+    own = {"DATA": str(folder / "var"), "PORT": str(port), "ORKESTR_READY_SANDBOXES": "1"}
     templates = os.environ.get("ORKESTR_TEMPLATES_DIR") or str(checkout() / "var" / "templates")
     env = {**os.environ, **own, "ORKESTR_TEMPLATES_DIR": templates}
     for name in ("DATABASE_URL", "REDIS_URL", "DJANGO_SETTINGS_MODULE"):
@@ -64,22 +85,22 @@ def instance(open_path: Path) -> Iterator[Instance]:
     instance.make("down")
 
 
-def test_it_starts_runs_a_sandbox_and_stops(instance: Instance) -> None:
-    up = instance.make("up", DETACH="1")
+def test_it_starts_runs_a_sandbox_and_stops(kept: Instance) -> None:
+    up = kept.make("up", DETACH="1")
     assert up.returncode == 0, up.stdout + up.stderr
-    assert f"http://127.0.0.1:{instance.port}" in up.stdout
-    living = instance.living()
+    assert f"http://127.0.0.1:{kept.port}" in up.stdout
+    living = kept.living()
     assert set(living) == PARTS | {"supervisor"}
     _only_the_host_is_root(living)
-    _a_token_that_works(instance)
-    assert "It runs already" in instance.make("up", DETACH="1").stdout
-    status = instance.make("status", PORT="8000")  # where it is, not where it would start
+    _a_token_that_works(kept)
+    assert "It runs already" in kept.make("up", DETACH="1").stdout
+    status = kept.make("status", PORT="8000")  # where it is, not where it would start
     assert status.returncode == 0
-    assert f"http://127.0.0.1:{instance.port} " in status.stdout
-    assert instance.make("down").returncode == 0
+    assert f"http://127.0.0.1:{kept.port} " in status.stdout
+    assert kept.make("down").returncode == 0
     assert not [name for name, each in living.items() if is_alive(each)]
-    assert instance.make("status").returncode == NOT_RUNNING
-    assert not instance.layout.run.exists()
+    assert kept.make("status").returncode == NOT_RUNNING
+    assert not kept.layout.run.exists()
 
 
 def _only_the_host_is_root(living: dict[str, Identity]) -> None:
@@ -98,19 +119,19 @@ def _a_token_that_works(instance: Instance) -> None:
         assert sandbox.exec("echo it runs").stdout == "it runs\n"
 
 
-def test_it_heals_a_dead_part_and_outlives_its_own_death(instance: Instance) -> None:
-    assert instance.make("up", DETACH="1").returncode == 0
-    os.kill(instance.living()["asgi"].pid, signal.SIGKILL)
-    until(lambda: _is_ready(instance), seconds=40)
-    before = instance.living()
+def test_it_heals_a_dead_part_and_outlives_its_own_death(kept: Instance) -> None:
+    assert kept.make("up", DETACH="1").returncode == 0
+    os.kill(kept.living()["asgi"].pid, signal.SIGKILL)
+    until(lambda: _is_ready(kept), seconds=40)
+    before = kept.living()
     os.kill(before.pop("supervisor").pid, signal.SIGKILL)
-    again = instance.make("up", DETACH="1")
+    again = kept.make("up", DETACH="1")
     assert again.returncode == 0, again.stdout + again.stderr
     assert not [name for name, each in before.items() if is_alive(each)]
-    after = instance.living()
+    after = kept.living()
     assert set(after) == PARTS | {"supervisor"}
     os.kill(after.pop("supervisor").pid, signal.SIGKILL)
-    assert instance.make("down").returncode == 0
+    assert kept.make("down").returncode == 0
     assert not [name for name, each in after.items() if is_alive(each)]
 
 

@@ -214,7 +214,8 @@ def test_files_are_uploaded_by_button_and_drop_and_downloaded_whatever_their_siz
     page.goto(tab(sandbox, "/workspace/dot.png"))
     shown = pane.locator("img")
     expect(shown).to_be_visible()
-    assert shown.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [3, 2]
+    size = "image => image.decode().then(() => [image.naturalWidth, image.naturalHeight])"
+    assert shown.evaluate(size) == [3, 2]
     answer = page.request.get(str(shown.get_attribute("src")))
     assert answer.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
     assert answer.headers["x-content-type-options"] == "nosniff"

@@ -24,7 +24,7 @@ def test_use_is_drawn_live_with_commands_and_turns(
     expect(charts).to_have_count(2, timeout=15_000)
     expect(charts.first).to_be_visible()
     expect(page.locator("[data-part='memory-now']")).to_contain_text("MB")
-    expect(page.locator("[data-part='sums']")).to_contain_text("1 command.", timeout=10_000)
+    expect(page.locator("[data-part='sums']")).to_contain_text("1 command.", timeout=30_000)
     shown = int(page.locator("#metrics").get_attribute("data-points") or 0)
     expect(page.locator("#metrics")).not_to_have_attribute("data-points", str(shown))
     answer = page.request.get(f"/sandboxes/{sandbox.id}/metrics/chart/").json()

@@ -327,7 +327,7 @@ def test_it_ends_with_its_sandbox_and_the_recording_stays(
     expect(page.get_by_role("button", name="New")).to_have_count(0)
     position = page.locator("[data-part=position]")
     expect(position).to_have_attribute("max", re.compile(r"[1-9]"))
-    assert position.evaluate("e => e.value === e.max")
+    until(lambda: position.evaluate("e => e.value === e.max"), what="it stands at its end")
     page.goto(f"/sandboxes/{sandbox.id}/terminal/?at=1")
     expect(page.locator("#terminal")).to_have_attribute("data-ready", "")
     expect(position).to_have_value("0")

@@ -7,7 +7,7 @@ import re
 
 from orkestr import Sandbox
 from orkestr._client import OrkestrClient
-from playwright.sync_api import Locator, Page, WebSocketRoute, expect
+from playwright.sync_api import Page, WebSocketRoute, expect
 
 from tests.cast import Cast
 from tests.console.pages import card, open_timeline, shot, sign_in, watched
@@ -61,15 +61,26 @@ def _reads(sandbox_id: str, *, count: int) -> None:
     events_append(sandbox_id=sandbox_id, events=events)
 
 
-def _verified(timeline: Locator) -> int:
-    return int(timeline.get_attribute("data-verified") or 0)
-
-
 def _gap_below(page: Page) -> int:
     """Pixels between what is shown and the newest row."""
     return int(
         page.locator(".tl-scroll").evaluate("e => e.scrollHeight - e.scrollTop - e.clientHeight")
     )
+
+
+def _comes_to_rest(page: Page) -> int:
+    """Where it is scrolled to, once it has stayed there for some frames: a wheel turns smoothly."""
+    place: int = page.locator(".tl-scroll").evaluate(
+        """async (box) => {
+          for (let still = 0, last = -1; still < 12; still++) {
+            if (box.scrollTop !== last) still = 0;
+            last = box.scrollTop;
+            await new Promise(requestAnimationFrame);
+          }
+          return Math.round(box.scrollTop);
+        }"""
+    )
+    return place
 
 
 def test_it_shows_a_command_while_it_runs_and_how_it_ended(
@@ -94,7 +105,7 @@ def test_it_shows_a_command_while_it_runs_and_how_it_ended(
     expect(seen.locator(".exit .pill")).to_contain_text("exit 3")
     newest = last_seq(sandbox_id=sandbox.id)
     expect(timeline).to_have_attribute("data-verified", str(newest))
-    assert page.locator(".tl-rows [data-seq]").count() == newest
+    expect(page.locator(".tl-rows [data-seq]")).to_have_count(newest)
     assert complaints == []
 
 
@@ -106,11 +117,12 @@ def test_a_reload_shows_what_was_watched_live(
     sandbox.files.write("/workspace/main.py", "print('made it')")
     sandbox.exec("cat /workspace/main.py && ls /nowhere")
     expect(page.locator(".exit .pill").last).to_contain_text("exit 2")
+    expect(timeline).to_have_attribute("data-verified", str(last_seq(sandbox_id=sandbox.id)))
     rows = "e => [...e.querySelectorAll('[data-seq]')].map(r => [r.id, r.dataset.kind])"
     live = timeline.evaluate(rows)
     page.reload()
     expect(timeline).to_have_attribute("data-live", "live")
-    assert timeline.evaluate(rows) == live
+    until(lambda: timeline.evaluate(rows) == live, what="the same rows are shown")
     assert [kind for _, kind in live].count("file.written") == 1
 
 
@@ -120,21 +132,20 @@ def test_it_holds_still_while_the_stream_goes_on_and_returns_to_the_live_edge(
     sandbox = _box(sandbox_client)
     _reads(sandbox.id, count=80)
     timeline = open_timeline(page, account.owner, sandbox.id)
-    assert _gap_below(page) < 2
+    until(lambda: _gap_below(page) < 2, what="the newest row is in view")
 
     page.locator(".tl-scroll").hover()
     page.mouse.wheel(0, -500)
     expect(timeline).to_have_attribute("data-live", "held")
-    place = "e => Math.round(e.scrollTop)"
-    before = page.locator(".tl-scroll").evaluate(place)
+    before = _comes_to_rest(page)
     _reads(sandbox.id, count=37)
     expect(page.get_by_role("button", name="37 new")).to_be_visible()
-    assert page.locator(".tl-scroll").evaluate(place) == before
+    assert _comes_to_rest(page) == before
     expect(timeline).to_have_attribute("data-verified", str(last_seq(sandbox_id=sandbox.id)))
 
     page.keyboard.press("End")
     expect(timeline).to_have_attribute("data-live", "live")
-    assert _gap_below(page) < 2
+    until(lambda: _gap_below(page) < 2, what="the newest row is in view")
     page.keyboard.press("f")
     expect(timeline).to_have_attribute("data-live", "held")
     _reads(sandbox.id, count=2)
@@ -153,8 +164,8 @@ def test_it_heals_after_the_connection_was_lost_and_says_what_it_fetched(
     stack.start("asgi")
     expect(timeline).to_have_attribute("data-live", "live", timeout=30_000)
     expect(page.locator(".tl-healed")).to_contain_text("fetched 25 missed events")
-    assert page.locator('[data-kind="file.read"]').count() == 25
-    assert _verified(timeline) == last_seq(sandbox_id=sandbox.id)
+    expect(page.locator('[data-kind="file.read"]')).to_have_count(25)
+    expect(timeline).to_have_attribute("data-verified", str(last_seq(sandbox_id=sandbox.id)))
 
 
 def test_a_long_run_stays_bounded_and_loads_back_what_it_dropped(
@@ -177,7 +188,7 @@ def test_a_long_run_stays_bounded_and_loads_back_what_it_dropped(
         assert rows.evaluate(count) < 1500
         return page.locator("#e1").count() == 1
 
-    until(at_the_start, what="scrolling up loads the first event")
+    until(at_the_start, seconds=90, what="scrolling up loads the first event")
     shown = "e => [...e.querySelectorAll('[data-seq]')].map(r => +r.dataset.seq)"
     seqs = sorted(rows.evaluate(shown))
     assert seqs == list(range(1, len(seqs) + 1))
@@ -203,10 +214,10 @@ def test_nothing_in_view_goes_while_a_command_with_more_outputs_than_a_page_hold
         assert page.locator(".tl-rows").evaluate(count) < 1500
         return page.locator(f"#e{seq}").count() == 1
 
-    until(lambda: is_past(1, -60), what="scrolling up loads the first event")
+    until(lambda: is_past(1, -60), seconds=90, what="scrolling up loads the first event")
     shot(page, "timeline-flood-passed")
     flood = card(page, "flood")
-    until(lambda: is_past(1512, 60), what="scrolling down loads the last event")
+    until(lambda: is_past(1512, 60), seconds=90, what="scrolling down loads the last event")
     assert page.evaluate("window.gone") == []
     flood.get_by_role("button", name=re.compile("Show all")).click()
     expect(flood.get_by_role("button", name="Show less")).to_be_visible()
@@ -230,7 +241,7 @@ def test_cards_out_of_sight_are_not_laid_out_and_keep_their_height(
         page.mouse.wheel(0, -2000)
         return page.locator("#e1").count() == 1
 
-    until(at_the_start, what="scrolling up loads the first event")
+    until(at_the_start, seconds=90, what="scrolling up loads the first event")
     shown = "card => card.firstElementChild.checkVisibility({ contentVisibilityAuto: true })"
     skipped = f"cards => cards.filter((card) => !({shown})(card)).length"
     until(lambda: page.locator(".card").evaluate_all(skipped) > 10, what="cards are skipped")
@@ -266,7 +277,7 @@ def test_long_output_is_folded_and_a_key_opens_it(
     expect(seen).to_have_attribute("data-chosen", "")
     page.keyboard.press("e")
     expect(seen.get_by_role("button", name="Show less")).to_be_visible()
-    assert seen.evaluate("e => e.offsetHeight") > 3 * folded
+    until(lambda: seen.evaluate("e => e.offsetHeight") > 3 * folded, what="it is unfolded")
 
 
 def test_filters_narrow_it_and_stand_in_the_address(
@@ -280,7 +291,7 @@ def test_filters_narrow_it_and_stand_in_the_address(
     page.get_by_role("button", name="Failed").click()
     expect(card(page, "false")).to_be_visible()
     expect(card(page, "echo needle")).to_be_hidden()
-    assert page.url.endswith("?show=failed")
+    expect(page).to_have_url(re.compile(r"\?show=failed$"))
 
     page.get_by_role("button", name="All", exact=True).click()
     page.keyboard.press("/")
@@ -311,7 +322,8 @@ def test_search_goes_through_the_whole_run_and_leads_to_the_place(
     expect(found).to_have_attribute("data-chosen", "")
     expect(found.locator(".out")).to_have_text("⋯\nb\nc\nlong needle lost\nd\ne\n⋯\n")
     expect(page).to_have_url(re.compile(r"\?q=needle\+lost$"))
-    assert page.evaluate("CSS.highlights.get('found').size") >= 2
+    marked = "CSS.highlights.get('found')?.size ?? 0"
+    until(lambda: page.evaluate(marked) >= 2, what="what was found is marked")
 
     _fill(sandbox.id, lines=2, name="later")
     sandbox.exec("echo another needle lost")

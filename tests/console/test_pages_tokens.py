@@ -39,7 +39,9 @@ def test_a_token_is_minted_shown_once_copied_used_and_revoked(
     assert text in page.locator("#snippet-python").inner_text()
 
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page.get_by_role("button", name="Copy the token").click()
+    copy = page.get_by_role("button", name="Copy the token")
+    copy.click()
+    expect(copy).to_have_attribute("data-done", "")
     assert page.evaluate("navigator.clipboard.readText()") == text
     page.get_by_role("tab", name="curl").click()
     expect(page.locator("#snippet-curl")).to_contain_text(f"{stack.url}/v1/sandboxes")

@@ -30,7 +30,7 @@ def test_the_page_keeps_showing_what_a_sandbox_uses(
     before = sandbox.metrics().lifetime.cpu_seconds
     sandbox.exec("n=0; while [ $n -lt 400000 ]; do n=$((n+1)); done")
     assert sandbox.metrics().lifetime.cpu_seconds >= before
-    first = use.inner_text()
+    first = use.text_content() or ""
     expect(use).not_to_have_text(first, timeout=20 * SECONDS)
 
     sandbox.terminate()

@@ -62,6 +62,7 @@ ACTS: Final[dict[str, str]] = {
     "sandbox.domain_allowed": "Allowed a domain",
     "sandbox.exported": "Exported a run",
     "sandbox.view_saved": "Saved a view for everybody",
+    "sandbox.view_renamed": "Renamed everybody's view",
     "sandbox.view_deleted": "Deleted everybody's view",
     "terminal.opened": "Opened a terminal",
     "terminal.closed": "Closed a terminal",

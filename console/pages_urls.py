@@ -62,6 +62,7 @@ urlpatterns = [
     path("sandboxes/", sandboxes.sandboxes, name="sandboxes"),
     path("sandboxes/bulk/", bulk.bulk, name="sandboxes-bulk"),
     path("sandboxes/views/", saved_views.save, name="saved-views"),
+    path("sandboxes/views/<int:view_id>/rename/", saved_views.rename, name="saved-view-rename"),
     path("sandboxes/views/<int:view_id>/delete/", saved_views.delete, name="saved-view-delete"),
     path("sandboxes/new/", sandboxes.sandbox_new, name="sandbox-new"),
     path("sandboxes/snapshots/", snapshots.snapshots, name="snapshots"),

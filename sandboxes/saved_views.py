@@ -47,9 +47,7 @@ def saved_view_create(
     require(principal, Scope.SANDBOXES_WRITE if shared else Scope.SANDBOXES_READ)
     if principal.user_id is None:
         raise Forbidden("Only people keep views.")
-    name = " ".join(name.split())
-    if not name or len(name) > LONGEST_NAME or "\x00" in name:
-        raise InvalidRequest(f"Give the view a name of up to {LONGEST_NAME} characters.")
+    name = _named(name)
     if not query:
         raise InvalidRequest("Narrow the list first: this is the list of all sandboxes.")
     owner = None if shared else principal.user_id
@@ -61,36 +59,82 @@ def saved_view_create(
             view = SavedView.objects.create(
                 account_id=principal.account_id, user_id=owner, name=name, query=query
             )
-            _record(principal, "sandbox.view_saved", view, origin)
+            _record(principal, "sandbox.view_saved", view, origin, after=_shown(view))
     except IntegrityError:
-        raise InvalidRequest(f"There is a view called {name} already.") from None
+        raise _taken(name) from None
+    return view
+
+
+def saved_view_rename(
+    *, principal: Principal, view_id: int, name: str, origin: Origin = _NOWHERE
+) -> SavedView:
+    """Call one otherwise. Raises ``SavedViewNotFound``, ``InvalidRequest`` and ``Forbidden``."""
+    name = _named(name)
+    try:
+        with transaction.atomic():
+            view = _changeable(principal, view_id)
+            before, view.name = _shown(view), name
+            view.save(update_fields=["name"])
+            _record(
+                principal, "sandbox.view_renamed", view, origin, before=before, after=_shown(view)
+            )
+    except IntegrityError:
+        raise _taken(name) from None
     return view
 
 
 @transaction.atomic
 def saved_view_delete(*, principal: Principal, view_id: int, origin: Origin = _NOWHERE) -> str:
     """Forget one; returns its name. Raises ``SavedViewNotFound`` and ``Forbidden``."""
-    require(principal, Scope.SANDBOXES_READ)
-    view = saved_views_of(principal).filter(pk=view_id).first()
-    if view is None:
-        raise SavedViewNotFound
-    if view.user_id is None:
-        require(principal, Scope.SANDBOXES_WRITE)
-    _record(principal, "sandbox.view_deleted", view, origin)
+    view = _changeable(principal, view_id)
+    _record(principal, "sandbox.view_deleted", view, origin, before=_shown(view))
     view.delete()
     return view.name
 
 
-def _record(principal: Principal, action: str, view: SavedView, origin: Origin) -> None:
+def _named(name: str) -> str:
+    name = " ".join(name.split())
+    if not name or len(name) > LONGEST_NAME or "\x00" in name:
+        raise InvalidRequest(f"Give the view a name of up to {LONGEST_NAME} characters.")
+    return name
+
+
+def _taken(name: str) -> InvalidRequest:
+    return InvalidRequest(f"There is a view called {name} already.")
+
+
+def _changeable(principal: Principal, view_id: int) -> SavedView:
+    """Locked. Raises ``SavedViewNotFound`` and ``Forbidden``."""
+    require(principal, Scope.SANDBOXES_READ)
+    rows = saved_views_of(principal).select_for_update()
+    view = rows.filter(pk=view_id).first()
+    if view is None:
+        raise SavedViewNotFound
+    if view.user_id is None:
+        require(principal, Scope.SANDBOXES_WRITE)
+    return view
+
+
+def _shown(view: SavedView) -> dict[str, str]:
+    return {"name": view.name, "query": view.query}
+
+
+def _record(
+    principal: Principal,
+    action: str,
+    view: SavedView,
+    origin: Origin,
+    *,
+    before: dict[str, str] | None = None,
+    after: dict[str, str] | None = None,
+) -> None:
     """What only its owner sees is nobody's business."""
     if view.user_id is None:
-        shown = {"name": view.name, "query": view.query}
-        is_new = action.endswith("saved")
         audit_record(
             principal=principal,
             action=action,
             target=view.name,
-            before=None if is_new else shown,
-            after=shown if is_new else None,
+            before=before,
+            after=after,
             origin=origin,
         )

@@ -53,6 +53,7 @@ def sandboxes(request: HttpRequest, principal: Principal) -> HttpResponse:
         board = boards.board(account_id=principal.account_id, may_act=may_act, filters=filters)
     except InvalidRequest as error:
         raise Http404(str(error)) from None
+    views = list(saved_views_of(principal))
     context = {
         "board": board,
         "rows": [row_html(row, may_act=may_act) for row in board.rows],
@@ -62,7 +63,8 @@ def sandboxes(request: HttpRequest, principal: Principal) -> HttpResponse:
         "network_names": NETWORKS,
         "ages": AGES.items(),
         "tokens": token_names(principal.account_id),
-        "views": saved_views_of(principal),
+        "views": views,
+        "view": next((view for view in views if view.query == filters.first_query), None),
     }
     part = request.headers.get("HX-Target") == "list"
     template = "console/parts/list.html" if part else "console/sandboxes.html"

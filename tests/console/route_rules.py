@@ -86,6 +86,9 @@ RULES: Final[dict[str, Rule]] = {
     "sandboxes/volumes/<str:volume_id>/lifetime/": Rule(post=WRITE, form={"unit": "days"}),
     "sandboxes/volumes/<str:volume_id>/delete/": _WRITE,
     "sandboxes/views/": _READ_POST,
+    "sandboxes/views/<int:view_id>/rename/": Rule(
+        post=READ, names_more=True, form={"name": "Mine"}
+    ),
     "sandboxes/views/<int:view_id>/delete/": Rule(post=READ, names_more=True),
     "palette/": _READ,
     "sandboxes/new/": Rule(get=WRITE, post=WRITE, form={"template": "none"}),

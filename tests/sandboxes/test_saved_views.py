@@ -12,6 +12,7 @@ from sandboxes.saved_views import (
     SavedViewNotFound,
     saved_view_create,
     saved_view_delete,
+    saved_view_rename,
     saved_views_of,
 )
 from tests.cast import Cast
@@ -42,6 +43,29 @@ def test_own_views_are_ones_own_and_shared_ones_everybodys(
         "sandbox.view_saved",
         "sandbox.view_deleted",
     ]
+
+
+def test_a_view_is_renamed_by_whoever_may_delete_it(account: Cast, other_account: Cast) -> None:
+    owner, viewer = account.principal(), account.principal(account.viewer)
+    own = saved_view_create(principal=viewer, name="Mine", query="status=live")
+    shared = saved_view_create(principal=owner, name="Ours", query="status=failed", shared=True)
+    saved_view_create(principal=owner, name="Others", query="status=live", shared=True)
+    assert saved_view_rename(principal=viewer, view_id=own.pk, name=" My  own ").name == "My own"
+    saved_view_rename(principal=owner, view_id=shared.pk, name="Failed")
+    assert [view.name for view in saved_views_of(viewer)] == ["Failed", "My own", "Others"]
+    for who, view, error in (
+        (owner, own, SavedViewNotFound),
+        (other_account.principal(), shared, SavedViewNotFound),
+        (viewer, shared, Forbidden),
+    ):
+        with pytest.raises(error):
+            saved_view_rename(principal=who, view_id=view.pk, name="Taken away")
+    with pytest.raises(InvalidRequest, match="called Others already"):
+        saved_view_rename(principal=owner, view_id=shared.pk, name="Others")
+    with pytest.raises(InvalidRequest, match="a name of up to"):
+        saved_view_rename(principal=viewer, view_id=own.pk, name="x" * 61)
+    told = AuditEntry.objects.get(account=account.account, action="sandbox.view_renamed")
+    assert (told.before["name"], told.after["name"], told.target) == ("Ours", "Failed", "Failed")
 
 
 def test_what_cannot_be_saved_says_why(account: Cast) -> None:

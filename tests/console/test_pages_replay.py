@@ -103,11 +103,13 @@ def test_a_run_is_played_again_with_its_idle_time_cut(
     expect(timeline).to_have_attribute("data-replay", "playing")
     expect(card(page, "last")).to_have_count(0)
     expect(timeline).to_have_attribute("data-live", "held")
+    expect(page.locator("[data-part=state]")).to_have_text("Replay")
     page.keyboard.press("Escape")
     expect(card(page, "step3")).to_be_visible(timeout=20_000)
 
     page.get_by_role("button", name="Pause the replay").click()
     expect(timeline).to_have_attribute("data-replay", "paused")
+    expect(page.locator("[data-part=state]")).to_have_text("Held")
     assert card(page, "last").count() == 0
     speed.select_option("16×")
     page.get_by_role("button", name="Replay", exact=True).click()

@@ -4,6 +4,7 @@ export const WORDS = {
   live: "Live",
   complete: "Complete",
   held: "Held",
+  playing: "Replay",
   offline: "Offline",
   connecting: "Connecting",
   "signed-out": "Signed out",

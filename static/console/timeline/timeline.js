@@ -244,7 +244,8 @@ function paintState() {
   const following = view.following && !journey.active;
   const state = link === "live" ? (following ? "live" : "held") : "offline";
   root.dataset.live = state;
-  part("state").textContent = WORDS[link !== "live" ? link : following && journey.complete ? "complete" : state];
+  const finer = following && journey.complete ? "complete" : journey.replay.playing ? "playing" : state;
+  part("state").textContent = WORDS[link === "live" ? finer : link];
   const pill = part("unseen");
   if (following && rows.tail >= edge) unseen = { events: 0, output: false };
   pill.hidden = following;

@@ -69,6 +69,9 @@ const listed = licences.map((name) => {
 });
 writeFileSync(join(out, "README.txt"), `Built by \`npm ci && npm run build\`. Holds:\n\n${listed.join("\n")}\n`);
 
+/** Words of texts and scripts that would be classes too; no element has them, and each would cost every page some bytes. */
+const SAID = new Set(["filter", "resize", "static", "table", "visible"]);
+
 writeFileSync(join(out, "console.css"), await stylesheet(join(here, "console.css")));
 
 /** Tailwind for the class names that the templates and scripts use, made small. */
@@ -88,28 +91,37 @@ async function stylesheet(file) {
     },
   });
   const words = [join(root, "templates"), join(root, "static", "console")].flatMap(candidates);
-  const code = Buffer.from(lean(build([...new Set(words)].sort())));
+  const code = Buffer.from(lean(build([...new Set(words)].filter((word) => !SAID.has(word)).sort())));
   const targets = browserslistToTargets(["chrome 111", "firefox 128", "safari 16.4"]);
   return transform({ filename: "console.css", code, targets, minify: true }).code;
 }
 
 /**
- * Without what no reader of the console needs. Every browser that is supported mixes colours, so no rule has to ask.
+ * Without what no reader of the console needs. Every browser that is supported mixes colours, so no rule has to ask, and
+ * knows `@property`, so nothing has to stand in for it.
  * Fields that hold another field, and themes by a checkbox, are not used; looking for either with `:has()` would cost
  * every change of a page a walk up from where it happened.
  */
 function lean(css) {
   const asks = "@supports (color: color-mix(in lab, red, red)) {";
   for (let at = css.indexOf(asks); at >= 0; at = css.indexOf(asks, at)) {
-    let [end, depth] = [at + asks.length, 1];
-    for (; depth; end += 1) depth += css[end] === "{" ? 1 : css[end] === "}" ? -1 : 0;
+    const end = blockEnd(css, at + asks.length);
     css = css.slice(0, at) + css.slice(at + asks.length, end - 1) + css.slice(end);
   }
+  const standIn = css.indexOf("@layer properties {");
+  if (standIn >= 0) css = css.slice(0, standIn) + css.slice(blockEnd(css, css.indexOf("{", standIn) + 1));
   return css
     .replace(/\.(input|select|textarea):has\( ?> \1\[disabled\]\),\s*/g, "")
     .replace(/\.(input|select|textarea):has\( ?> \1\[disabled\]\)/g, ".$1")
     .replace(/, \.btn:has\(:focus-visible\)/g, "")
     .replace(/:root:has\(input\.theme-controller\[value="?\w+"?\]:checked\),\s*/g, "");
+}
+
+/** Where the block ends whose text begins at `from`. */
+function blockEnd(css, from) {
+  let [end, depth] = [from, 1];
+  for (; depth; end += 1) depth += css[end] === "{" ? 1 : css[end] === "}" ? -1 : 0;
+  return end;
 }
 
 /** The text of a range as stylesheets write it, `U+0000-00FF,U+0131`. */

@@ -19,7 +19,7 @@ from tests.bench.report import Row, milliseconds
 from tests.console.terminals import open_terminal, type_line
 from tests.waiting import free_port
 
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chromium-headless-shell")
 _FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
 _BLOCK = 20
 _LINE = 40

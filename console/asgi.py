@@ -19,6 +19,7 @@ from console.api_handler import ApiHandler
 from console.asgi_types import App, Receive, Scope, Send
 from console.forwarded import Forwarded, networks
 from console.interim import Interim
+from console.large_bodies import TokenFirst
 from console.mcp_endpoint import PATH as MCP_PATH
 from console.mcp_endpoint import McpEndpoint
 from console.observing.http import Counted, Named, RoutedHandler, name_route, named_sockets
@@ -38,7 +39,7 @@ class HttpRouter:
     """Sends a request to the lightest of the HTTP applications that can answer it."""
 
     def __init__(self) -> None:
-        self.api = Interim(ApiHandler())
+        self.api = Interim(TokenFirst(ApiHandler()))
         self.pages = RoutedHandler()
         static = StaticFiles()
         self.static, self.static_prefix = Named(static, "static"), static.prefix

@@ -16,14 +16,15 @@ from urllib.parse import urlsplit
 
 import orjson
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
+from django.core.exceptions import RequestDataTooBig
 from django.http import HttpResponse
 from django.http.request import split_domain_port, validate_host
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
-from accounts.origin import Origin, origin
+from accounts.origin import origin_of_scope
 from accounts.tokens import Refused
 from console.asgi_types import Message, Receive, Scope, Send
+from console.large_bodies import AWAY, answer, bounded, early_refusal, has_large_body
 from sandboxes.api.access import Call, admitted
 from sandboxes.api.errors import Answer, answer_for, failure
 from sandboxes.api.streams import REVOKED
@@ -33,7 +34,6 @@ from sandboxes.mcp.server import CALL, server
 PATH: Final = "/api/sandboxes/mcp"
 CALLS_AT_ONCE: Final = 32
 """Of one token, in one server process."""
-_AWAY: Final = (Refused, OperationalError, InterfaceError)
 _INVALID: Final = -32600
 
 
@@ -56,20 +56,31 @@ class McpEndpoint:
         headers = _headers(scope)
         refusal = _refusal(scope["method"], headers)
         if refusal is not None:
-            await _answer(refusal, send)
+            await answer(refusal, send)
             return
-        body = await _body(receive)
+        refusal = await early_refusal(scope) if has_large_body(scope) else None
+        if refusal is not None:
+            await answer(refusal, send)
+            return
+        try:
+            body = await _body(bounded(receive))
+        except RequestDataTooBig as error:
+            await answer(answer_for(error), send)
+            return
         if body is None:
             return
+        await self._answered(scope, receive, send, body)
+
+    async def _answered(self, scope: Scope, receive: Receive, send: Send, body: bytes) -> None:
         asked = _asked(body)
         try:
-            call = await _admitted(scope, headers, asked)
-        except _AWAY as error:
-            await _answer(answer_for(error), send)
+            call = await _admitted(scope, asked)
+        except AWAY as error:
+            await answer(answer_for(error), send)
             return
         with self._place(call) as has_place:
             if not has_place:
-                await _answer(_too_many(), send)
+                await answer(_too_many(), send)
                 return
             again = _Replay(body, receive)
             await self._serve({**scope, CALL: call}, again, _Sender(send, asked), call)
@@ -151,7 +162,7 @@ class _Sender:
     async def revoked(self) -> None:
         """A last message of the stream, or an answer where there was none yet."""
         if not self._begun:
-            await _answer(answer_for(Refused(REVOKED)), self._send)
+            await answer(answer_for(Refused(REVOKED)), self._send)
             return
         error = {"code": _INVALID, "message": REVOKED}
         message = orjson.dumps({"jsonrpc": "2.0", "id": self._asked.id, "error": error})
@@ -196,11 +207,10 @@ def _too_many() -> HttpResponse:
     return failure(Answer(429, "busy", retry=True), sentence)
 
 
-async def _admitted(scope: Scope, headers: dict[str, str], asked: Asked) -> Call:
-    client = scope.get("client") or ("", 0)
-    where: Origin = origin(client[0] or "", headers.get("user-agent", ""))
+async def _admitted(scope: Scope, asked: Asked) -> Call:
+    header = _headers(scope).get("authorization", "")
     return await admitted(
-        authorization=headers.get("authorization", ""), sandbox_id=asked.sandbox_id, origin=where
+        authorization=header, sandbox_id=asked.sandbox_id, origin=origin_of_scope(scope)
     )
 
 
@@ -216,7 +226,7 @@ def _asked(body: bytes) -> Asked:
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """None when the caller has left. The server holds to ``REQUEST_BODY_MAX_BYTES``."""
+    """None when the caller has left."""
     parts = []
     while True:
         message = await receive()
@@ -229,9 +239,3 @@ async def _body(receive: Receive) -> bytes | None:
 
 def _headers(scope: Scope) -> dict[str, str]:
     return {name.decode("latin1"): value.decode("latin1") for name, value in scope["headers"]}
-
-
-async def _answer(response: HttpResponse, send: Send) -> None:
-    pairs = [(name.lower().encode(), value.encode("latin1")) for name, value in response.items()]
-    await send({"type": "http.response.start", "status": response.status_code, "headers": pairs})
-    await send({"type": "http.response.body", "body": response.content, "more_body": False})

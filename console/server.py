@@ -8,8 +8,9 @@ What it adds to Daphne:
 - **Interim responses.** A message of type ``http.response.informational`` sends ``102 Processing``
   (console/interim.py uses it to keep a client's read timeout from ending a long command).
 - **Bodies as they arrive**, for the requests that ``is_streamed`` names: at the application's pace,
-  and without a limit. A message of type ``http.response.abort`` ends a connection whose answer
-  cannot be finished.
+  and without a limit; and for those that ``begins_early`` names, whose application may refuse by
+  the headers alone, and holds to the limit where the headers tell no length. A message of type
+  ``http.response.abort`` ends a connection whose answer cannot be finished.
 - **Limits.** A body over ``REQUEST_BODY_MAX_BYTES`` is answered 413 as soon as that is known; who
   takes too long to send a request is dropped.
 - **A quiet end.** On TERM it stops listening, lets requests finish for a few seconds, then stops.
@@ -55,9 +56,11 @@ class ConsoleServer(Server):  # type: ignore[misc]
         endpoint: str,
         body_limit: int,
         is_streamed: Callable[[bytes, bytes, bytes], bool] = lambda method, path, host: False,
+        begins_early: Callable[[bytes, int | None], bool] = lambda path, length: False,
     ) -> None:
         self.body_limit = body_limit
         self.is_streamed = is_streamed
+        self.begins_early = begins_early
         self.failure = ""
         self._stopping: asyncio.Future[None] | None = None
         super().__init__(
@@ -170,7 +173,11 @@ def main() -> None:
     endpoint = endpoint_of(host=arguments.host, port=arguments.port, unix=arguments.unix)
     body_limit = settings.REQUEST_BODY_MAX_BYTES
     ConsoleServer(
-        application, endpoint=endpoint, body_limit=body_limit, is_streamed=_is_streamed
+        application,
+        endpoint=endpoint,
+        body_limit=body_limit,
+        is_streamed=_is_streamed,
+        begins_early=_begins_early,
     ).run()
 
 
@@ -179,6 +186,14 @@ def _is_streamed(method: bytes, path: bytes, host: bytes) -> bool:
     from console.preview.app import is_preview
 
     return (method == b"PUT" and path.startswith(b"/files/")) or is_preview(host)
+
+
+def _begins_early(path: bytes, length: int | None) -> bool:
+    """The API, of which each request is judged by its token."""
+    from console.asgi import API_PREFIXES
+    from console.large_bodies import is_large
+
+    return is_large(length) and path.startswith(tuple(map(str.encode, API_PREFIXES)))
 
 
 if __name__ == "__main__":

@@ -46,17 +46,19 @@ class HttpRequest(WebRequest):  # type: ignore[misc]
     def gotLength(self, length: int | None) -> None:  # noqa: N802 - Twisted's names
         """Called with the headers: ``length`` is None for a chunked body."""
         self._length = length or 0
-        if self._is_streamed():
+        # A websocket's handshake has no body, and takes the channel over.
+        may_begin = not self.requestHeaders.hasHeader(b"upgrade")
+        if may_begin and self._is_streamed():
             self._begin_streamed()
-            return
-        super().gotLength(length)
-        if self._length > self.server.body_limit:
+        elif self._length > self.server.body_limit:
+            super().gotLength(length)
             self._refuse()
+        elif may_begin and self.server.begins_early(self.channel._path, length):
+            self._begin_streamed()
+        else:
+            super().gotLength(length)
 
     def _is_streamed(self) -> bool:
-        """A websocket's handshake is not: it has no body, and takes the channel over."""
-        if self.requestHeaders.hasHeader(b"upgrade"):
-            return False
         host = (self.requestHeaders.getRawHeaders(b"host") or [b""])[0]
         is_streamed: bool = self.server.is_streamed(self.channel._command, self.channel._path, host)
         return is_streamed
@@ -154,8 +156,8 @@ class HttpRequest(WebRequest):  # type: ignore[misc]
         super().connectionLost(reason)
 
     def _send_informational(self, status: int) -> None:
-        """Not to HTTP/1.0, which knows none, and not after the final one began."""
-        if self.clientproto == b"HTTP/1.1" and not self._response_started:
+        """Not to HTTP/1.0, which knows none, nor to who still sends, nor after the final one."""
+        if self.clientproto == b"HTTP/1.1" and self.is_unanswered:
             phrase = self.channel.factory.phrases.get(status, b"Information")
             self.channel.transport.write(b"HTTP/1.1 %d %s\r\n\r\n" % (status, phrase))
 

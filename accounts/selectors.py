@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from django.db.models import Count, QuerySet
+from dataclasses import dataclass
+
+from django.db.models import Count, Q, QuerySet, TextChoices
+from django.utils import timezone
 
 from accounts.errors import NotFound
 from accounts.models import Account, Membership, Size, Token, User
@@ -57,15 +60,64 @@ def account_locked(account_id: str) -> Account:
     return rows.get(id=account_id)
 
 
-def tokens_of(account_id: str) -> QuerySet[Token]:
-    """An account's tokens, newest first, each with ``sandboxes_made`` and who made it."""
-    return (
-        Token.objects.filter(account_id=account_id)
+class TokenState(TextChoices):
+    """Whether a token can be used, and why not."""
+
+    USABLE = "usable", "Usable"
+    EXPIRED = "expired", "Expired"
+    REVOKED = "revoked", "Revoked"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPage:
+    """One page of an account's tokens, how many match in all, and where the next page begins."""
+
+    rows: list[Token]
+    total: int
+    next_before: str | None
+
+
+def tokens_of(account_id: str, *, state: str = "", text: str = "") -> QuerySet[Token]:
+    """An account's tokens, newest first. ``text`` is in the name, or begins the token."""
+    rows = Token.objects.filter(account_id=account_id).order_by("-id")
+    if state == TokenState.REVOKED:
+        rows = rows.exclude(revoked_at=None)
+    elif state:
+        is_over = Q(expires_at__lte=timezone.now())
+        rows = rows.filter(is_over if state == TokenState.EXPIRED else ~is_over, revoked_at=None)
+    if text:
+        lookup = text.removeprefix("ork_")[:8]
+        rows = rows.filter(Q(name__icontains=text) | Q(lookup__startswith=lookup))
+    return rows
+
+
+def tokens_page(
+    *,
+    account_id: str,
+    state: str = "",
+    text: str = "",
+    before: str = "",
+    limit: int,
+    count_to: int,
+) -> TokenPage:
+    """Each with ``sandboxes_made``, its uses and who made it; a new token shifts no page.
+
+    No more are counted than one beyond ``count_to``: ``total`` may be that.
+    """
+    found = tokens_of(account_id, state=state, text=text)
+    total = found.order_by()[: count_to + 1].count()
+    if before:
+        found = found.filter(id__lt=before)
+    ids = list(found.values_list("id", flat=True)[: limit + 1])
+    # Sandboxes are counted for the rows of the page, and not for all that it is cut from.
+    rows = (
+        Token.objects.filter(id__in=ids[:limit])
         .select_related("created_by")
         .prefetch_related("scope_uses")
         .annotate(sandboxes_made=Count("sandboxes"))
-        .order_by("-created_at", "-id")
+        .order_by("-id")
     )
+    return TokenPage(list(rows), total, ids[limit - 1] if len(ids) > limit else None)
 
 
 def token_of(*, account_id: str, token_id: str) -> Token:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from urllib.parse import urlencode
 
 from django.http import QueryDict
 from django.template.loader import get_template, render_to_string
@@ -13,12 +12,11 @@ from django.utils import timezone
 
 from console.forms import FilterForm
 from console.lists.row import SHOWN
+from console.paging import COUNTED, Narrowing, Paged
 from sandboxes.models import LIVE, Sandbox
 from sandboxes.selectors import page_of, sandboxes_of
 
 PAGE = 50
-#: No more than these are counted, however many match.
-COUNTED = 1000
 #: Characters of a text that an index finds.
 SHORTEST = 3
 _SINCE = {
@@ -30,7 +28,7 @@ _SINCE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Filters:
+class Filters(Narrowing):
     """What the reader narrowed the list by; empty strings where they did not.
 
     ``q`` is a part of an id or of the metadata, or one ``key=value`` of the metadata, as
@@ -45,21 +43,6 @@ class Filters:
     metadata: str = ""
     q: str = ""
     cursor: str = ""
-
-    @property
-    def narrowed(self) -> bool:
-        """Whether rows may have been left out."""
-        return bool(self.first_query)
-
-    @property
-    def query(self) -> str:
-        """As it stands in the address."""
-        return urlencode({name: value for name, value in asdict(self).items() if value})
-
-    @property
-    def first_query(self) -> str:
-        """The address of the newest page."""
-        return replace(self, cursor="").query
 
     @property
     def pairs(self) -> dict[str, str]:
@@ -100,26 +83,15 @@ def filters_in(query: str) -> Filters:
 
 
 @dataclass(frozen=True, slots=True)
-class Board:
+class Board(Paged):
     """One page of the list. ``may_act``: the reader can choose rows to do something to."""
 
+    nouns = ("sandbox", "sandboxes")
     may_act: bool
     filters: Filters
     rows: list[Sandbox]
     total: int
     next_cursor: str | None
-
-    @property
-    def counted(self) -> str:
-        """How many match, in words."""
-        if self.total > COUNTED:
-            return f"More than {COUNTED:,} sandboxes".replace(",", " ")
-        return f"{self.total} sandbox{'' if self.total == 1 else 'es'}"
-
-    @property
-    def next_query(self) -> str:
-        """The address of the page of older ones."""
-        return replace(self.filters, cursor=self.next_cursor or "").query
 
 
 def board(*, account_id: str, may_act: bool, filters: Filters) -> Board:

@@ -11,6 +11,7 @@ from django.contrib.auth.password_validation import validate_password
 
 from accounts.models import User
 from accounts.policy import TOKEN_SCOPES, Scope
+from accounts.selectors import TokenState
 from sandboxes.host.patterns import LENGTH
 from sandboxes.limits import (
     NETWORKS,
@@ -89,6 +90,14 @@ class FilterForm(forms.Form):
     metadata = forms.CharField(required=False, max_length=200)
     q = forms.CharField(required=False, max_length=100)
     cursor = forms.CharField(required=False, max_length=100)
+
+
+class TokenFilterForm(forms.Form):
+    """What narrows the list of tokens. Anything that makes no sense is left out."""
+
+    state = forms.ChoiceField(required=False, choices=TokenState.choices)
+    q = forms.CharField(required=False, max_length=100)
+    cursor = forms.RegexField(r"^tok_[0-9A-Z]{26}$", required=False, max_length=40)
 
 
 class PairsField(forms.CharField):

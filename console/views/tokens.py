@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -15,11 +16,12 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from accounts.models import Token
 from accounts.origin import origin_of
 from accounts.policy import USUAL_SCOPES, Principal, Scope, allows, require
-from accounts.selectors import token_of, tokens_of
+from accounts.selectors import TokenState, token_of
 from accounts.services import Minted, token_mint, token_revoke
 from console.forms import EXPIRIES, SCOPES, TokenForm
 from console.refusals import refusals_in
 from console.signed_in import signed_in
+from console.token_list import token_filters, token_list
 from sandboxes.blast import token_reach, token_stop
 
 SOON = timedelta(days=7)
@@ -66,7 +68,8 @@ def tokens(request: HttpRequest, principal: Principal) -> HttpResponse:
         "begins": begins,
         "minted": minted,
         "snippets": SNIPPETS,
-        "tokens": tokens_of(principal.account_id),
+        "board": token_list(account_id=principal.account_id, filters=token_filters(request.GET)),
+        "states": TokenState.choices,
         "scopes": SCOPES.items(),
         "usual": USUAL_SCOPES,
         "expiries": EXPIRIES.items(),
@@ -138,4 +141,4 @@ def token_end(request: HttpRequest, principal: Principal, token_id: str) -> Http
     """Revoke: the next request is refused, open streams end within a second."""
     token = token_revoke(principal=principal, token_id=token_id, origin=origin_of(request))
     messages.success(request, f"{token.name} is revoked. Nothing can be done with it any more.")
-    return redirect("tokens")
+    return redirect(f"{reverse('tokens')}?{token_filters(request.GET).query}".rstrip("?"))

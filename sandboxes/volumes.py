@@ -182,10 +182,19 @@ def _placed(*, volume_id: str, node_id: str, region: str) -> None:
 def volume_update(
     *, principal: Principal, volume_id: str, lifetime: Lifetime, origin: Origin = _NOWHERE
 ) -> Volume:
-    """Another lifetime, counted from its creation. Raises ``SandboxError``."""
+    """Another lifetime, counted from its creation. Raises ``SandboxError``.
+
+    None that is over already: what is in it would go at once, by an act that is no deletion.
+    """
     require(principal, Scope.SANDBOXES_WRITE)
     volume_limits.check_lifetime(days=lifetime.days, hours=lifetime.hours)
     volume = _locked(principal, volume_id)
+    ends = lifetime.ends(volume.created_at)
+    if ends is not None and ends <= timezone.now():
+        raise InvalidRequest(
+            f"That is past already for {volume.name}, so that it would be deleted at once. Delete "
+            "it if that is what you want, or give it longer."
+        )
     was = volume.expires_at
     _set_lifetime(volume, lifetime)
     volume.save(update_fields=["max_lifetime_days", "max_lifetime_hours", "expires_at"])

@@ -80,20 +80,9 @@ def volume_lifetime(request: HttpRequest, principal: Principal, volume_id: str) 
     if not form.is_valid():
         said = next(iter(form.errors.values()))
         messages.error(request, f"{volume.name} keeps its lifetime. {said[0]}")
-    elif _is_past(volume, form.lifetime()):
-        messages.error(
-            request,
-            f"That is past already for {volume.name}, so that it would be deleted at once. Delete "
-            "it if that is what you want, or give it longer.",
-        )
     else:
         _live(request, principal, volume, form.lifetime())
     return redirect("volumes")
-
-
-def _is_past(volume: Volume, lifetime: Lifetime) -> bool:
-    ends = lifetime.ends(volume.created_at)
-    return ends is not None and ends <= timezone.now()
 
 
 def _live(request: HttpRequest, principal: Principal, volume: Volume, lifetime: Lifetime) -> None:

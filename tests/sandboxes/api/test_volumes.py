@@ -282,6 +282,19 @@ def test_an_update_is_of_one_thing(http: httpx.Client, body: dict[str, object]) 
     assert http.get("/v1/sandboxes/volumes").json()["volumes"] == [made]
 
 
+def test_a_lifetime_that_is_over_already_deletes_nothing(http: httpx.Client) -> None:
+    made = http.post("/v1/sandboxes/volumes", json={"name": "x", "max_lifetime_days": 2}).json()
+    created = datetime.now(UTC) - timedelta(hours=2)
+    Row.objects.filter(id=made["id"]).update(created_at=created)
+    before = http.get("/v1/sandboxes/volumes").json()
+    answer = http.patch(f"/v1/sandboxes/volumes/{made['id']}", json={"max_lifetime_hours": 2})
+    assert answer.status_code == 422
+    assert "past already for x" in answer.json()["detail"]
+    assert http.get("/v1/sandboxes/volumes").json() == before
+    answer = http.patch(f"/v1/sandboxes/volumes/{made['id']}", json={"max_lifetime_hours": 3})
+    assert answer.status_code == 200
+
+
 def test_a_name_that_is_taken_says_so(http: httpx.Client) -> None:
     assert http.post("/v1/sandboxes/volumes", json={"name": "x"}).status_code == 201
     answer = http.post("/v1/sandboxes/volumes", json={"name": "x"})

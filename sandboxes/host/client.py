@@ -10,6 +10,7 @@ from sandboxes.host import wire
 from sandboxes.host.calling import Caller, answer, exec_header, limited, long_answer, with_actor
 from sandboxes.host.egress.policy import Policy, Rule
 from sandboxes.host.types import (
+    Availability,
     CapturedSandbox,
     Created,
     CreateSpec,
@@ -20,13 +21,11 @@ from sandboxes.host.types import (
     ExecRequest,
     Exited,
     FileContent,
-    IsolationInfo,
     MeterInfo,
     MetricsInfo,
     PausedSandbox,
     SampleInfo,
     Stat,
-    TemplateInfo,
 )
 from timeline.events import Actor
 
@@ -46,14 +45,14 @@ class HostClient(Caller):
         """What the host counts, in Prometheus' text format."""
         return (await self._call("prometheus")).payload
 
-    async def templates(self) -> list[TemplateInfo]:
+    async def templates(self) -> list[Availability]:
         header = (await self._call("templates")).header
-        return [TemplateInfo(**row) for row in header["templates"]]
+        return [Availability(**row) for row in header["templates"]]
 
-    async def isolations(self) -> list[IsolationInfo]:
+    async def isolations(self) -> list[Availability]:
         """The classes of isolation, and whether this host can give them."""
         header = (await self._call("templates")).header
-        return [IsolationInfo(**row) for row in header["isolations"]]
+        return [Availability(**row) for row in header["isolations"]]
 
     async def create(self, spec: CreateSpec, *, actor: Actor) -> Created:
         """Start a sandbox; it runs when this returns.

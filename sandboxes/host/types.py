@@ -253,17 +253,8 @@ class CapturedSandbox:
 
 
 @dataclass(frozen=True, slots=True)
-class TemplateInfo:
-    """A template this host knows. ``reason`` says why it cannot be had when not ``ready``."""
-
-    name: str
-    ready: bool
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class IsolationInfo:
-    """A class of isolation. ``reason`` says why this host cannot give it when not ``ready``."""
+class Availability:
+    """Of a template or a class of isolation. ``reason`` says why there is none when not ready."""
 
     name: str
     ready: bool

@@ -1,4 +1,4 @@
-"""What the platform knows of a sandbox. What happened inside it is the timeline's."""
+"""Sandboxes, and which tokens were in them."""
 
 from __future__ import annotations
 
@@ -11,166 +11,15 @@ from django.db.models.functions import Cast, Concat, Upper
 from django.utils import timezone
 
 from accounts.ids import new_id
-from accounts.models import Account, Token, User
-from sandboxes.host.patterns import LENGTH
+from accounts.models import Account, Token
+from sandboxes.models.states import ENDED, LIVE, Isolation, Status
+from sandboxes.models.volume import Volume
 from timeline.events import Actor
 
 
 def new_sandbox_id() -> str:
     """``sbx_`` and a ULID: later ids sort after earlier ones, so a list pages by id alone."""
     return new_id("sbx")
-
-
-class Status(models.TextChoices):
-    """The states of the wire."""
-
-    STARTING = "starting", "Starting"
-    RUNNING = "running", "Running"
-    PAUSING = "pausing", "Pausing"
-    PAUSED = "paused", "Paused"
-    RESUMING = "resuming", "Resuming"
-    TERMINATED = "terminated", "Terminated"
-    FAILED = "failed", "Failed"
-
-
-class Isolation(models.TextChoices):
-    """What stands between a sandbox and the machine's kernel (docs/isolation.md)."""
-
-    RUNC = "runc", "runc"
-    GVISOR = "gvisor", "gVisor"
-
-
-class SnapshotStatus(models.TextChoices):
-    """The states of a named snapshot."""
-
-    CAPTURING = "capturing", "Capturing"
-    READY = "ready", "Ready"
-    FAILED = "failed", "Failed"
-
-
-def new_snapshot_id() -> str:
-    """``snap_`` and a ULID."""
-    return new_id("snap")
-
-
-def new_volume_id() -> str:
-    """``vol_`` and a ULID."""
-    return new_id("vol")
-
-
-LIVE = (Status.STARTING, Status.RUNNING, Status.PAUSING, Status.RESUMING)
-"""The states that use the machine, and so count against a plan's concurrency."""
-
-KEPT = (Status.PAUSING, Status.PAUSED)
-"""The states that count against a plan's cap on what is paused."""
-
-ENDED = (Status.TERMINATED, Status.FAILED)
-"""The states that a sandbox never leaves."""
-
-
-class DomainSource(models.TextChoices):
-    """Where a row of the default allowlist comes from."""
-
-    REGISTRY = "registry", "Package registry"
-    CODE_HOSTING = "code_hosting", "Code hosting"
-    LLM_API = "llm_api", "LLM API"
-    OPERATOR = "operator", "Operator"
-
-
-def tls_port() -> list[int]:
-    """What a domain is open on unless its row says more."""
-    return [443]
-
-
-class AllowedDomain(models.Model):
-    """A row of the default allowlist of restricted networks: a domain with all below it.
-
-    ``ports`` are open to TLS, ``http_ports`` to plain HTTP. Rows of ``registry`` follow the package
-    clients of the host's machine: switch one off rather than delete it, or it comes back.
-    """
-
-    domain = models.CharField(primary_key=True, max_length=253)
-    source = models.CharField(
-        max_length=16, choices=DomainSource.choices, default=DomainSource.OPERATOR
-    )
-    ports = ArrayField(models.PositiveIntegerField(), default=tls_port)
-    http_ports = ArrayField(models.PositiveIntegerField(), default=list, blank=True)
-    enabled = models.BooleanField(default=True)
-
-    class Meta:
-        ordering: ClassVar[list[str]] = ["source", "domain"]
-
-    def __str__(self) -> str:
-        return self.domain
-
-
-class MaskingPattern(models.Model):
-    """What an account hides from its timelines beside what is always hidden (``masking.py``)."""
-
-    account = models.ForeignKey(
-        Account, on_delete=models.CASCADE, related_name="masking_patterns", db_index=False
-    )
-    name = models.CharField(max_length=60)
-    expression = models.CharField(max_length=LENGTH)
-    changed_at = models.DateTimeField(default=timezone.now)
-
-    class Meta:
-        constraints: ClassVar[list[models.BaseConstraint]] = [
-            models.UniqueConstraint(fields=["account", "name"], name="masking_pattern_name"),
-        ]
-
-    def __str__(self) -> str:
-        return self.name
-
-
-class Volume(models.Model):
-    """A disk that outlives sandboxes. ``volumes.volumes_of`` finds who has it: ``holder_id``.
-
-    ``node_id`` and ``region`` are empty until it is placed, by the first sandbox with it or, for
-    the region, by whoever made it. ``dropped_at`` is when a deleted one's disk was gone too.
-    """
-
-    id = models.CharField(primary_key=True, max_length=40, default=new_volume_id, editable=False)
-    account = models.ForeignKey(
-        Account, on_delete=models.CASCADE, related_name="volumes", db_index=False
-    )
-    name = models.CharField(max_length=64)
-    size_mb = models.PositiveIntegerField()
-    region = models.CharField(max_length=32, blank=True)
-    node_id = models.CharField(max_length=64, blank=True)
-    max_lifetime_days = models.PositiveIntegerField(null=True)
-    max_lifetime_hours = models.PositiveIntegerField(null=True)
-    created_at = models.DateTimeField(default=timezone.now)
-    expires_at = models.DateTimeField(null=True)
-    deleted_at = models.DateTimeField(null=True)
-    dropped_at = models.DateTimeField(null=True)
-
-    holder_id: str | None = None
-
-    class Meta:
-        constraints: ClassVar[list[models.BaseConstraint]] = [
-            models.UniqueConstraint(
-                fields=["account", "name"],
-                name="volume_name",
-                condition=models.Q(deleted_at=None),
-            ),
-        ]
-        indexes: ClassVar[list[models.Index]] = [
-            models.Index(fields=["account", "-id"], name="volume_newest"),
-            models.Index(
-                fields=["expires_at"],
-                name="volume_expiring",
-                condition=models.Q(deleted_at=None, expires_at__isnull=False),
-            ),
-            models.Index(
-                fields=["deleted_at"],
-                name="volume_deleted",
-                condition=models.Q(deleted_at__isnull=False, dropped_at=None),
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return self.name
 
 
 def text_of_sandbox() -> Concat:
@@ -328,31 +177,6 @@ class Sandbox(models.Model):
         return self.status in ENDED
 
 
-class SavedView(models.Model):
-    """A list of sandboxes to come back to: a name, and the filters as they stand in the address.
-
-    ``user`` is whose it is; null where all of the account have it.
-    """
-
-    account = models.ForeignKey(
-        Account, on_delete=models.CASCADE, related_name="saved_views", db_index=False
-    )
-    user = models.ForeignKey(User, on_delete=models.CASCADE, null=True, related_name="+")
-    name = models.CharField(max_length=60)
-    query = models.CharField(max_length=1000)
-    created_at = models.DateTimeField(default=timezone.now)
-
-    class Meta:
-        constraints: ClassVar[list[models.BaseConstraint]] = [
-            models.UniqueConstraint(
-                fields=["account", "user", "name"], name="saved_view_name", nulls_distinct=False
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return self.name
-
-
 class TokenTouch(models.Model):
     """That a token did something in a sandbox which it had not made itself, first and last when."""
 
@@ -371,43 +195,3 @@ class TokenTouch(models.Model):
 
     def __str__(self) -> str:
         return f"{self.token_id} was in {self.sandbox_id}"
-
-
-class Snapshot(models.Model):
-    """A named copy of a sandbox, with the spec that its forks get.
-
-    ``source_id`` is no key: a snapshot outlives its source. A deleted one stays as a row, so that
-    deleting it again is no error.
-    """
-
-    id = models.CharField(primary_key=True, max_length=40, default=new_snapshot_id, editable=False)
-    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="snapshots")
-    name = models.CharField(max_length=100, blank=True)
-    status = models.CharField(
-        max_length=16, choices=SnapshotStatus.choices, default=SnapshotStatus.CAPTURING
-    )
-    source_id = models.CharField(max_length=40)
-    template = models.CharField(max_length=64)
-    size = models.CharField(max_length=32)
-    cpu = models.DecimalField(max_digits=6, decimal_places=2)
-    memory_mb = models.PositiveIntegerField()
-    network = models.CharField(max_length=16)
-    isolation = models.CharField(max_length=16, choices=Isolation.choices, default=Isolation.RUNC)
-    allow_domains = ArrayField(models.CharField(max_length=253), null=True, blank=True)
-    region = models.CharField(max_length=32)
-    node_id = models.CharField(max_length=64)
-    size_mb = models.PositiveIntegerField(null=True)
-    includes_memory = models.BooleanField(default=False)
-    why_no_memory = models.TextField(blank=True)
-    error = models.TextField(blank=True)
-    created_at = models.DateTimeField(default=timezone.now)
-    ready_at = models.DateTimeField(null=True)
-    deleted_at = models.DateTimeField(null=True)
-
-    class Meta:
-        indexes: ClassVar[list[models.Index]] = [
-            models.Index(fields=["account", "-id"], name="snapshot_newest"),
-        ]
-
-    def __str__(self) -> str:
-        return self.id

@@ -80,6 +80,18 @@ async def test_whatever_is_in_memory_is_kept(
         assert await one.output(show) == "there\n"
 
 
+async def test_an_io_priority_stays_where_it_was_set(
+    sandbox: Sandboxed, make_sandbox: Make
+) -> None:
+    """No copy could bring it back, with memory or without; nor is it found by anybody else."""
+    await sandbox.output("ionice -c 3 -p 1")
+    assert await sandbox.output("ionice") == "idle\n"
+    name, kept = await captured(sandbox)
+    assert kept.without == NOTHING_RAN
+    for other in (await make_sandbox(snapshot=name), await make_sandbox()):
+        assert await other.output("ionice") == "none: prio 0\n"
+
+
 async def test_more_files_than_anybody_looks_through_are_kept(sandbox: Sandboxed) -> None:
     await sandbox.output("mkdir -p /dev/shm/a/b && cd /dev/shm/a/b && touch $(seq 2000)")
     _, kept = await captured(sandbox)

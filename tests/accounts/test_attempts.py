@@ -12,7 +12,7 @@ from ulid import ULID
 
 from accounts.attempts import Limit, TooManyAttempts, attempts_count, attempts_forget
 from accounts.models import Attempt
-from accounts.origin import Origin
+from accounts.origin import origin
 from tests.stack import Stack
 
 FEW = Limit("test of a few", 3, 15)
@@ -69,4 +69,4 @@ def test_of_any_number_at_once_no_more_than_may_get_through(stack: Stack) -> Non
     ],
 )
 def test_limits_go_by_networks(address: str, network: str) -> None:
-    assert Origin(address).network == network
+    assert origin(address, "").network == network

@@ -35,9 +35,12 @@ _UNSYNCED = "fsync = off\nfull_page_writes = off\n"
 
 
 class Servers:
-    """PostgreSQL and Valkey in a folder of their own; the rest of a stack is added to it."""
+    """PostgreSQL and Valkey in a folder of their own; the rest of a stack is added to it.
 
-    def __init__(self) -> None:
+    ``synced``: PostgreSQL waits for the disk as it does where it serves; whoever measures wants it.
+    """
+
+    def __init__(self, *, synced: bool = False) -> None:
         end_abandoned()
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
         folder.chmod(0o755)
@@ -65,7 +68,7 @@ class Servers:
         Records(folder).save(_OWNER, me)
         self.supervisor = Supervisor(self.layout, stopping=Stopping())
         self.parts: dict[str, Part] = {}
-        self._start_servers()
+        self._start_servers(synced=synced)
 
     @property
     def redis_url(self) -> str:
@@ -81,12 +84,13 @@ class Servers:
         shutil.rmtree(self.layout.run, ignore_errors=True)
         shutil.rmtree(self.layout.data, ignore_errors=True)
 
-    def _start_servers(self) -> None:
+    def _start_servers(self, *, synced: bool) -> None:
         env = environment.of_host(self.options)
         servers.prepare_postgres(self.layout)
-        own = self.layout.postgres / "own.conf"
-        own.write_text(_UNSYNCED)
-        own.chmod(0o644)
+        if not synced:
+            own = self.layout.postgres / "own.conf"
+            own.write_text(_UNSYNCED)
+            own.chmod(0o644)
         for part in (parts.postgres(self.layout, env), parts.valkey(self.layout, env)):
             self.parts[part.name] = part
             self.supervisor.start(part)

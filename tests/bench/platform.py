@@ -64,7 +64,7 @@ class Bench:
 def platform(*, quick: bool) -> Iterator[Bench]:
     """Start it all, measure inside, stop it all."""
     os.environ["ORKESTR_READY_SANDBOXES"] = READY_SANDBOXES
-    servers = Servers()
+    servers = Servers(synced=True)
     try:
         use(servers)
         setup_test_environment(debug=False)

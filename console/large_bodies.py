@@ -18,7 +18,7 @@ from accounts.origin import origin_of_scope
 from accounts.tokens import Refused
 from console.asgi_types import App, Message, Receive, Scope, Send
 from console.observing.http import name_route
-from sandboxes.api.access import admitted
+from sandboxes.api.access import Call, admitted
 from sandboxes.api.errors import Answer, answer_for, failure
 
 LARGE_BYTES: Final = 64 * 1024
@@ -68,12 +68,18 @@ async def early_refusal(scope: Scope) -> HttpResponse | None:
     if scope["path"].startswith(WITHOUT_TOKEN):
         kibibytes = LARGE_BYTES // 1024
         return failure(Answer(413, "too_large"), f"A body may have {kibibytes} KiB here.")
-    header = dict(scope["headers"]).get(b"authorization", b"").decode("latin1")
     try:
-        await admitted(authorization=header, sandbox_id=None, origin=origin_of_scope(scope))
+        await caller(scope, sandbox_id=None)
     except AWAY as error:
         return answer_for(error)
     return None
+
+
+async def caller(scope: Scope, *, sandbox_id: str | None) -> Call:
+    """Who asks, by the token of the headers. Raises one of ``AWAY``."""
+    header = dict(scope["headers"]).get(b"authorization", b"").decode("latin1")
+    origin = origin_of_scope(scope)
+    return await admitted(authorization=header, sandbox_id=sandbox_id, origin=origin)
 
 
 def bounded(receive: Receive) -> Receive:

@@ -21,11 +21,10 @@ from django.http import HttpResponse
 from django.http.request import split_domain_port, validate_host
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
-from accounts.origin import origin_of_scope
 from accounts.tokens import Refused
 from console.asgi_types import Message, Receive, Scope, Send
-from console.large_bodies import AWAY, answer, bounded, early_refusal, has_large_body
-from sandboxes.api.access import Call, admitted
+from console.large_bodies import AWAY, answer, bounded, caller, early_refusal, has_large_body
+from sandboxes.api.access import Call
 from sandboxes.api.errors import Answer, answer_for, failure
 from sandboxes.api.streams import REVOKED
 from sandboxes.api.watch import watched
@@ -74,7 +73,7 @@ class McpEndpoint:
     async def _answered(self, scope: Scope, receive: Receive, send: Send, body: bytes) -> None:
         asked = _asked(body)
         try:
-            call = await _admitted(scope, asked)
+            call = await caller(scope, sandbox_id=asked.sandbox_id)
         except AWAY as error:
             await answer(answer_for(error), send)
             return
@@ -205,13 +204,6 @@ def _is_ours(host: str) -> bool:
 def _too_many() -> HttpResponse:
     sentence = f"This token has {CALLS_AT_ONCE} calls under way; wait for one of them to end."
     return failure(Answer(429, "busy", retry=True), sentence)
-
-
-async def _admitted(scope: Scope, asked: Asked) -> Call:
-    header = _headers(scope).get("authorization", "")
-    return await admitted(
-        authorization=header, sandbox_id=asked.sandbox_id, origin=origin_of_scope(scope)
-    )
 
 
 def _asked(body: bytes) -> Asked:
